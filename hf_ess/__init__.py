@@ -1,0 +1,95 @@
+"""Effective state-size of sequence models: how much memory each layer really uses.
+
+`hf_ess.analyze(model, inputs)` hooks a Hugging Face model, recovers the causal operator of every
+mixer, proves it against what the layer computed, and measures its effective state-size
+(Parnichkun et al., "Quantifying Memory Utilization with Effective State-Size", ICML 2025).
+
+Names are loaded on first use, so that `import hf_ess` is fast and a report can be read without
+loading torch or transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from hf_ess.errors import (
+    AdapterError,
+    HfEssError,
+    InvalidInputError,
+    InvalidTypeError,
+    MemoryBudgetError,
+    MissingDependencyError,
+    ModelLoadError,
+    NonFiniteError,
+    NotCausalError,
+    NumericalFloorWarning,
+    OutputPathError,
+    ReportError,
+    UnsupportedMixerError,
+    UnsupportedModelError,
+    UnverifiedOperatorWarning,
+)
+
+if TYPE_CHECKING:
+    from hf_ess.analysis import AnalysisInterrupted, analyze
+    from hf_ess.metrics import entropy_ess, tolerance_ess
+    from hf_ess.report import ESSReport, LayerESS
+    from hf_ess.spectra import Spectra, block_singular_values
+    from model_adapters import LayerOperator, record_operators, register_adapter
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "AnalysisInterrupted": "hf_ess.analysis",
+    "ESSReport": "hf_ess.report",
+    "LayerESS": "hf_ess.report",
+    "LayerOperator": "model_adapters",
+    "Spectra": "hf_ess.spectra",
+    "analyze": "hf_ess.analysis",
+    "block_singular_values": "hf_ess.spectra",
+    "entropy_ess": "hf_ess.metrics",
+    "record_operators": "model_adapters",
+    "register_adapter": "model_adapters",
+    "tolerance_ess": "hf_ess.metrics",
+}
+
+__all__ = [
+    "AdapterError",
+    "AnalysisInterrupted",
+    "ESSReport",
+    "HfEssError",
+    "InvalidInputError",
+    "InvalidTypeError",
+    "LayerESS",
+    "LayerOperator",
+    "MemoryBudgetError",
+    "MissingDependencyError",
+    "ModelLoadError",
+    "NonFiniteError",
+    "NotCausalError",
+    "NumericalFloorWarning",
+    "OutputPathError",
+    "ReportError",
+    "Spectra",
+    "UnsupportedMixerError",
+    "UnsupportedModelError",
+    "UnverifiedOperatorWarning",
+    "__version__",
+    "analyze",
+    "block_singular_values",
+    "entropy_ess",
+    "record_operators",
+    "register_adapter",
+    "tolerance_ess",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'hf_ess' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

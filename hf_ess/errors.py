@@ -1,0 +1,93 @@
+"""Errors and warnings of hf_ess.
+
+Every error says what happened, the likely causes, and what to do, and derives both from
+`HfEssError` and from the builtin exception that a Python user would catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HfEssError(Exception):
+    """Base of every error that hf_ess raises on purpose.
+
+    Args:
+        what: one sentence that says what happened.
+        causes: likely causes, most likely first.
+        fix: what to do about it.
+
+    Example:
+        >>> from hf_ess.errors import InvalidInputError
+        >>> print(InvalidInputError("The text is empty.", fix="Pass at least two tokens."))
+        The text is empty.
+        What to do: Pass at least two tokens.
+    """
+
+    def __init__(self, what: str, *, causes: Sequence[str] = (), fix: str = "") -> None:
+        lines = [what]
+        if causes:
+            lines.append("Likely causes:")
+            lines.extend(f"  - {cause}" for cause in causes)
+        if fix:
+            lines.append(f"What to do: {fix}")
+        super().__init__("\n".join(lines))
+        self.what = what
+        self.causes = tuple(causes)
+        self.fix = fix
+
+
+class InvalidInputError(HfEssError, ValueError):
+    """An argument has a value that cannot be analysed (empty text, position out of range, ...)."""
+
+
+class InvalidTypeError(HfEssError, TypeError):
+    """An argument is of a type that cannot be analysed."""
+
+
+class UnsupportedModelError(HfEssError, ValueError):
+    """The model has no causal mixer that hf_ess can measure (an encoder, a vision model, ...)."""
+
+
+class UnsupportedMixerError(HfEssError, NotImplementedError):
+    """One call of one mixer cannot be turned into an operator; the rest of the model still can."""
+
+
+class NotCausalError(HfEssError, ValueError):
+    """An operator lets the present see the future, so that its blocks carry no state."""
+
+
+class NonFiniteError(HfEssError, ValueError):
+    """NaN or infinity where numbers are needed; the message names the layer or the argument."""
+
+
+class ModelLoadError(HfEssError, OSError):
+    """A model cannot be loaded from the Hub, a folder or a GGUF file."""
+
+
+class ReportError(HfEssError, ValueError):
+    """A saved report is missing, truncated, altered, or of an unknown version."""
+
+
+class OutputPathError(HfEssError, OSError):
+    """The folder for a report cannot be written, or its disk is full."""
+
+
+class MemoryBudgetError(HfEssError, MemoryError):
+    """One operator of one layer does not fit into the memory budget."""
+
+
+class AdapterError(HfEssError, RuntimeError):
+    """An adapter is registered wrongly or broke its contract."""
+
+
+class MissingDependencyError(HfEssError, ImportError):
+    """An optional package is needed for this call and is not installed."""
+
+
+class NumericalFloorWarning(UserWarning):
+    """A tolerance lies below the rounding floor of the spectra: its counts are not to be trusted."""
+
+
+class UnverifiedOperatorWarning(UserWarning):
+    """Some layers could not be verified or analysed and are left out of every average."""
