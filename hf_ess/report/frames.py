@@ -1,0 +1,134 @@
+"""Tidy pandas frames of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.report import aggregates
+from hf_ess.report.layer import LayerESS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hf_ess.report.report import ESSReport
+
+Row = dict[str, Any]
+
+
+def to_pandas(report: ESSReport, level: str) -> pd.DataFrame:
+    """A frame with a row per layer, per group, or per layer and position.
+
+    Raises:
+        InvalidInputError: the level is unknown.
+    """
+    builders: dict[str, Callable[[ESSReport, LayerESS], list[Row]]] = {
+        "layer": _layer_rows,
+        "group": _group_rows,
+        "position": _position_rows,
+    }
+    if level not in builders:
+        raise InvalidInputError(
+            f"There is no level {level!r}.", fix=f"Use one of {', '.join(builders)}."
+        )
+    import pandas as pd
+
+    rows = [row for layer in report.layers for row in builders[level](report, layer)]
+    return pd.DataFrame(rows)
+
+
+def _layer_rows(report: ESSReport, layer: LayerESS) -> list[Row]:
+    row = _identity(layer) | {
+        "groups": layer.groups,
+        "multiplicity": layer.multiplicity,
+        "state_size": np.nan if layer.state_size is None else float(layer.state_size),
+    }
+    row |= _metric_columns(report, layer, slice(None))
+    row |= {"attainable": _if_verified(layer, aggregates.mean_of(layer.attainable_by_group))}
+    row |= _flag_columns(report, layer)
+    return [row | _verification(layer)]
+
+
+def _group_rows(report: ESSReport, layer: LayerESS) -> list[Row]:
+    return [
+        _identity(layer)
+        | {"group": group, "multiplicity": layer.multiplicity}
+        | _metric_columns(report, layer, slice(group, group + 1))
+        | {
+            "attainable": _if_verified(
+                layer, aggregates.mean_of(layer.attainable_by_group[:, group])
+            )
+        }
+        | _verification(layer)
+        for group in range(layer.groups)
+    ]
+
+
+def _position_rows(report: ESSReport, layer: LayerESS) -> list[Row]:
+    columns: dict[str, Any] = {}
+    for metric in report.metrics:
+        values = layer.values(metric)
+        name = report.metric_column(metric)
+        columns[f"average_{name}"] = aggregates.mean_by_position(values)
+        columns[f"total_{name}"] = columns[f"average_{name}"] * layer.channels
+    columns["attainable"] = aggregates.mean_by_position(layer.attainable_by_group)
+    columns["capacity"] = aggregates.mean_by_position(layer.capacity)
+    return [
+        _identity(layer)
+        | {"position": int(position)}
+        | {name: _if_verified(layer, float(column[p])) for name, column in columns.items()}
+        | {"verified": layer.verified}
+        for p, position in enumerate(layer.positions)
+    ]
+
+
+def _identity(layer: LayerESS) -> Row:
+    return {"index": layer.index, "name": layer.name, "call": layer.call, "mixer": layer.mixer}
+
+
+def _verification(layer: LayerESS) -> Row:
+    residual = layer.residual[~np.isnan(layer.residual)]
+    return {
+        "residual": float(residual.max()) if residual.size else np.nan,
+        "verified": layer.verified,
+        "reason": layer.reason,
+        "method": layer.method,
+    }
+
+
+def _metric_columns(report: ESSReport, layer: LayerESS, groups: slice) -> Row:
+    """Average, total over the channels of these groups, and utilization, for each metric."""
+    row: Row = {}
+    channels = len(range(*groups.indices(layer.groups))) * layer.multiplicity
+    for metric in report.metrics:
+        name = report.metric_column(metric)
+        mean = aggregates.mean_of(layer.values(metric)[:, groups])
+        share = aggregates.mean_of(aggregates.ess_over_capacity(layer, metric)[:, groups])
+        row[f"average_{name}"] = _if_verified(layer, mean)
+        row[f"total_{name}"] = _if_verified(layer, mean * channels)
+        row[f"utilization_{name}"] = _if_verified(layer, share)
+    return row
+
+
+def _flag_columns(report: ESSReport, layer: LayerESS) -> Row:
+    """The share of blocks, for each tolerance, whose count is uncertain or rounding noise."""
+    present = ~np.isnan(layer.entropy_ess)
+    row: Row = {}
+    for tolerance in report.tolerances:
+        name = report.metric_column(tolerance)
+        if present.any():
+            undecided = float((layer.undecided[tolerance][present] > 0).mean())
+            below = float(layer.below_floor[tolerance][present].mean())
+        else:
+            undecided = below = np.nan
+        row[f"undecided_{name}"] = _if_verified(layer, undecided)
+        row[f"below_floor_{name}"] = _if_verified(layer, below)
+    return row
+
+
+def _if_verified(layer: LayerESS, value: float) -> float:
+    # NaN, so that the mean of a column of the frame is no mean over unverified layers.
+    return value if layer.verified else np.nan

@@ -1,0 +1,88 @@
+"""Small records of a report: one analysed text, one layer that could not be analysed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_ess.errors import InvalidInputError
+
+
+@dataclass(eq=False)
+class SampleInfo:
+    r"""One analysed sequence of tokens.
+
+    Attributes:
+        length: number of tokens L of this sample.
+        text_sha256: SHA-256 of the UTF-8 text in hexadecimal, None where tokens were passed.
+        tokens: the decoded text of each token (`" the"`, not `"\u0120the"`), None without a
+            tokenizer.
+        token_ids: int64 `[L]`.
+
+    Raises:
+        InvalidInputError: the number of tokens or ids is not the length.
+
+    Example:
+        >>> SampleInfo(length=2, token_ids=[5, 7], tokens=["a", " b"]).tokens
+        ['a', ' b']
+    """
+
+    length: int
+    text_sha256: str | None = None
+    tokens: list[str] | None = None
+    token_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        self.length = int(self.length)
+        self.token_ids = np.asarray(self.token_ids, dtype=np.int64)
+        if self.tokens is not None:
+            self.tokens = [str(token) for token in self.tokens]
+        counts = {"token_ids": self.token_ids.shape}
+        if self.tokens is not None:
+            counts["tokens"] = (len(self.tokens),)
+        for name, shape in counts.items():
+            if shape != (self.length,):
+                raise InvalidInputError(
+                    f"SampleInfo.{name} has shape {list(shape)}, the sample has "
+                    f"{self.length} tokens."
+                )
+
+
+@dataclass(frozen=True)
+class UnsupportedLayer:
+    """A mixer that was found and not analysed.
+
+    Attributes:
+        name: dotted name of the module.
+        index: layer number, -1 where the name holds none.
+        mixer: what the module is, as far as known.
+        reason: why it was not analysed.
+    """
+
+    name: str
+    index: int
+    mixer: str
+    reason: str
+
+
+def plain(value: object) -> object:
+    """The value in the types of JSON; text where it has no such form.
+
+    Example:
+        >>> plain({"window": (64, 64), "limit": float("inf")})
+        {'window': [64, 64], 'limit': 'inf'}
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value)

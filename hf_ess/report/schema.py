@@ -1,0 +1,105 @@
+"""The form of `report.json`, checked by hand so that loading needs no further package.
+
+`docs/schema/report-v1.schema.json` says the same for other programs; tests keep the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Kinds = tuple[type, ...]
+TEXT: Kinds = (str,)
+INTEGER: Kinds = (int,)
+NUMBER: Kinds = (int, float)
+BOOLEAN: Kinds = (bool,)
+LIST: Kinds = (list,)
+OBJECT: Kinds = (dict,)
+NOTHING = type(None)
+
+DOCUMENT = {
+    "schema_version": INTEGER,
+    "created_at": TEXT,
+    "content": OBJECT,
+    "content_sha256": TEXT,
+}
+CONTENT = {
+    "arrays": OBJECT,
+    "complete": BOOLEAN,
+    "incomplete_reason": TEXT,
+    "layers": LIST,
+    "positions": LIST,
+    "provenance": OBJECT,
+    "relative": BOOLEAN,
+    "samples": LIST,
+    "scope": TEXT,
+    "tolerances": LIST,
+    "unsupported": LIST,
+    "warnings": LIST,
+    "window": (list, NOTHING),
+}
+ARRAYS = {"file": TEXT, "bytes": INTEGER, "sha256": TEXT}
+LAYER = {
+    "call": INTEGER,
+    "groups": INTEGER,
+    "index": INTEGER,
+    "method": TEXT,
+    "mixer": TEXT,
+    "multiplicity": INTEGER,
+    "name": TEXT,
+    "reason": TEXT,
+    "residual_bound": NUMBER,
+    "state_size": (int, NOTHING),
+    "verified": BOOLEAN,
+}
+SAMPLE = {"length": INTEGER, "text_sha256": (str, NOTHING), "tokens": (list, NOTHING)}
+UNSUPPORTED = {"index": INTEGER, "mixer": TEXT, "name": TEXT, "reason": TEXT}
+
+
+def check_document(document: object) -> None:
+    """Refuse a document that lacks a key, has one too many, or a value of another type.
+
+    Raises:
+        ValueError: the message names the place, such as `content.layers[3].groups`.
+
+    Example:
+        >>> check_document({"schema_version": 1})
+        Traceback (most recent call last):
+        ...
+        ValueError: the document lacks 'content'
+    """
+    content = _check_object(document, DOCUMENT, "the document")["content"]
+    _check_object(content, CONTENT, "content")
+    _check_object(content["arrays"], ARRAYS, "content.arrays")
+    for name, form in (("layers", LAYER), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
+        for number, record in enumerate(content[name]):
+            _check_object(record, form, f"content.{name}[{number}]")
+    _check_items(content, "positions", INTEGER, "content")
+    _check_items(content, "tolerances", NUMBER, "content")
+    _check_items(content, "warnings", TEXT, "content")
+    _check_items(content, "window", INTEGER, "content")
+    for number, sample in enumerate(content["samples"]):
+        _check_items(sample, "tokens", TEXT, f"content.samples[{number}]")
+
+
+def _check_object(value: object, form: dict[str, Kinds], place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is no object")
+    for name in sorted(form):
+        if name not in value:
+            raise ValueError(f"{place} lacks {name!r}")
+        if not _is_a(value[name], form[name]):
+            raise ValueError(f"{place}.{name} is of type {type(value[name]).__name__}")
+    for name in sorted(value.keys() - form.keys()):
+        raise ValueError(f"{place} has an unknown key {name!r}")
+    return value
+
+
+def _check_items(parent: dict[str, Any], name: str, kinds: Kinds, place: str) -> None:
+    for number, item in enumerate(parent[name] or ()):
+        if not _is_a(item, kinds):
+            raise ValueError(f"{place}.{name}[{number}] is of type {type(item).__name__}")
+
+
+def _is_a(value: object, kinds: Kinds) -> bool:
+    # Python counts True as an int; JSON does not.
+    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
