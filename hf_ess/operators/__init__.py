@@ -9,14 +9,18 @@ from hf_ess.operators.attention import (
 )
 from hf_ess.operators.dense import DenseOperator, future_share
 from hf_ess.operators.linear_operator import LinearOperator
+from hf_ess.operators.verification import RESIDUAL_BOUNDS, ResidualMeter, residual_bound
 
 __all__ = [
     "AttentionOperator",
     "AttentionWeights",
     "DenseOperator",
     "LinearOperator",
+    "RESIDUAL_BOUNDS",
+    "ResidualMeter",
     "ScoredAttentionOperator",
     "SoftmaxAttentionOperator",
     "SoftmaxWeights",
     "future_share",
+    "residual_bound",
 ]

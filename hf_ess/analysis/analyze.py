@@ -1,0 +1,176 @@
+"""`hf_ess.analyze`: a model and a text in, a report out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hf_ess.analysis.model_checks import check_model, evaluation_mode
+from hf_ess.analysis.measurement import MeasurementSettings
+from hf_ess.analysis.run import AnalysisRun
+from hf_ess.analysis.samples import samples_from
+from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.report import ESSReport
+from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, METHODS, resolve_positions, resolve_window
+
+DEFAULT_TOLERANCES = (1e-1, 1e-3, 1e-5)
+
+Positions = Literal["auto", "all"] | int | Sequence[int]
+
+
+class AnalysisInterrupted(KeyboardInterrupt):
+    """Ctrl-C during an analysis.
+
+    Attributes:
+        report: the layers that were complete, in a report marked as incomplete; None if none was.
+    """
+
+    def __init__(self, report: ESSReport | None) -> None:
+        super().__init__("The analysis was interrupted.")
+        self.report = report
+
+
+def analyze(
+    model: nn.Module | str | os.PathLike[str],
+    inputs: Any,
+    tokenizer: Any | None = None,
+    *,
+    positions: Positions = "auto",
+    tolerances: Sequence[float] = DEFAULT_TOLERANCES,
+    relative: bool = False,
+    layers: Sequence[int | str] | None = None,
+    window: int | tuple[int, int] | None = None,
+    batch_size: int = 1,
+    method: str = "auto",
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    keep_singular_values: bool = False,
+    progress: bool = True,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> ESSReport:
+    """Measures the effective state-size of every causal mixer of a model on some texts.
+
+    Runs the model, recovers the operator of each mixer as it runs, checks it against what the
+    layer really computed, and takes the singular values of its blocks `H_i = M[i:, :i]`. The
+    model is left as it was, and computes what it computes without the analysis, bit for bit.
+
+    Source: Parnichkun et al., "Quantifying Memory Utilization with Effective State-Size",
+    ICML 2025, equations 2 and 3.
+
+    Args:
+        model: a loaded model, or a Hub id, a local folder, or the path of a `.gguf` file.
+        inputs: str, list of str, LongTensor `[B, L]` (or `[L]`), or a BatchEncoding. Padding is
+            removed: a sample is analysed as if it had come alone.
+        tokenizer: needed for text if the model is given as an object.
+        positions: "auto" (at most 64, evenly spread), "all", a stride, or positions in `1..L-1`.
+        tolerances: thresholds of the tolerance-ESS, absolute as in the paper.
+        relative: tolerances are fractions of the largest singular value of each block (ours).
+        layers: indices or names of the layers to measure, all by default.
+        window: `w` or `(f, p)`: use `M[i:i+f, i-p:i]` only, a lower bound that costs the same at
+            every position and is free of boundary effects (ours).
+        batch_size: samples of one length that run together.
+        method: how singular values are found, "auto", "gram" or "svd".
+        memory_budget: bytes that operators and spectra may take at once.
+        keep_singular_values: store the singular values in the report.
+        progress: show a progress bar on stderr.
+        dtype, device, revision, trust_remote_code: how to load a model that is given by name.
+
+    Returns:
+        The report: `report.summary()`, `report.to_pandas()`, `report.plot()`, `report.save()`.
+
+    Raises:
+        InvalidInputError, InvalidTypeError: an argument cannot be used; nothing was run.
+        UnsupportedModelError: the model has no causal mixer that an adapter knows.
+        ModelLoadError: the model cannot be loaded.
+        NonFiniteError: NaN or infinity in weights or features; the message names the layer.
+        MemoryBudgetError: one operator does not fit into the memory budget.
+        AnalysisInterrupted: Ctrl-C; carries the report of the layers that were complete.
+
+    Example:
+        >>> import torch, hf_ess
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        ...                      num_attention_heads=2, vocab_size=64)
+        >>> report = hf_ess.analyze(LlamaForCausalLM(config), torch.arange(32)[None], progress=False)
+        >>> len(report.layers), report.layers[0].verified
+        (2, True)
+    """
+    settings = MeasurementSettings(
+        tolerances=checked_tolerances(tolerances),
+        relative=relative,
+        window=resolve_window(window),
+        method=checked_method(method),
+        memory_budget=memory_budget,
+        keep_singular_values=keep_singular_values,
+    )
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidInputError(f"batch_size must be a positive whole number, got {batch_size!r}.")
+    if isinstance(model, (str, Path, os.PathLike)):
+        from model_adapters.loading import load
+
+        loaded = load(
+            model,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+        model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
+    check_model(model)
+    samples = samples_from(inputs, tokenizer)
+    longest = max(sample.length for sample in samples)
+    run = AnalysisRun(
+        model, samples, resolve_positions(positions, longest), settings, layers, batch_size, progress
+    )
+    with evaluation_mode(model) as was_training, torch.no_grad():
+        if was_training:
+            run.warn("The model was in training mode; it was analysed in evaluation mode.")
+        try:
+            return run.report()
+        except KeyboardInterrupt:
+            raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
+
+
+def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
+    """The tolerances as distinct positive numbers.
+
+    Raises:
+        InvalidInputError: none, or one that is zero, negative, not finite, or given twice.
+        InvalidTypeError: not numbers.
+    """
+    if isinstance(tolerances, (int, float)):
+        tolerances = (tolerances,)
+    try:
+        checked = tuple(float(tolerance) for tolerance in tolerances)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(f"tolerances must be numbers, got {tolerances!r}.") from error
+    if not checked or len(set(checked)) != len(checked):
+        raise InvalidInputError(f"Give at least one tolerance, and each once, got {tolerances!r}.")
+    for tolerance in checked:
+        if not math.isfinite(tolerance) or tolerance <= 0:
+            raise InvalidInputError(
+                f"A tolerance must be positive and finite, got {tolerance!r}.",
+                fix="Use for example 1e-3; to count everything, a tiny one.",
+            )
+    return checked
+
+
+def checked_method(method: str) -> str:
+    """The method, if it is known.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    if method not in METHODS:
+        raise InvalidInputError(
+            f"Unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}."
+        )
+    return method

@@ -1,0 +1,193 @@
+"""One operator in, its effective state-size out: formed in chunks, proved, measured, freed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hf_ess.errors import NonFiniteError
+from hf_ess.metrics import entropy_ess, tolerance_ess
+from hf_ess.operators import LinearOperator, ResidualMeter, future_share, residual_bound
+from hf_ess.spectra import Spectra, block_singular_values
+from model_adapters import LayerOperator
+
+# Softmax weights on masked keys are zero to the last bit; structured operators round.
+LARGEST_FUTURE_SHARE = 1e-9
+
+
+@dataclass(frozen=True)
+class MeasurementSettings:
+    """How operators are measured.
+
+    Attributes:
+        tolerances: thresholds of the tolerance-ESS.
+        relative: whether they are fractions of the largest singular value of a block.
+        window: `(future, past)` of windowed blocks, None for whole blocks.
+        method: how singular values are found.
+        memory_budget: bytes that dense operators and spectra may take at once.
+        keep_singular_values: whether measurements carry the singular values.
+    """
+
+    tolerances: tuple[float, ...]
+    relative: bool
+    window: tuple[int, int] | None
+    method: str
+    memory_budget: int
+    keep_singular_values: bool
+
+    @property
+    def floor(self) -> float | None:
+        """Smallest absolute tolerance, which the spectra must resolve."""
+        return None if self.relative else min(self.tolerances)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """ESS of one operator at the positions that its length allows; arrays are `[B, G, P]`."""
+
+    entropy: NDArray[np.float64]
+    counts: dict[float, NDArray[np.float64]]
+    undecided: dict[float, NDArray[np.float64]]
+    below_floor: dict[float, NDArray[np.bool_]]
+    largest: NDArray[np.float64]
+    error_bound: NDArray[np.float64]
+    capacity: NDArray[np.float64]
+    attainable: NDArray[np.float64]
+    singular_values: NDArray[np.float32] | None
+    residual: NDArray[np.float64]
+    residual_bound: float
+    future_share: float
+    method: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is kept of the spectra of some groups; arrays are `[B, g, P]`."""
+
+    entropy: NDArray[np.float64]
+    counts: dict[float, NDArray[np.float64]]
+    undecided: dict[float, NDArray[np.float64]]
+    below_floor: dict[float, NDArray[np.bool_]]
+    largest: NDArray[np.float64]
+    error_bound: NDArray[np.float64]
+    values: NDArray[np.float32]
+    method: str
+
+    @classmethod
+    def of(cls, spectra: Spectra, settings: MeasurementSettings) -> _Part:
+        values = spectra.values
+        largest = values[..., 0]
+        errors = spectra.value_errors()
+        counts, undecided, below_floor = {}, {}, {}
+        for tau in settings.tolerances:
+            threshold = tau * largest if settings.relative else torch.full_like(largest, tau)
+            count = tolerance_ess(values, tau, relative=settings.relative)
+            counts[tau] = count.cpu().numpy().astype(np.float64)
+            near = (values - threshold[..., None]).abs() <= errors
+            undecided[tau] = near.sum(-1).cpu().numpy().astype(np.float64)
+            below_floor[tau] = (threshold <= spectra.error_bound).cpu().numpy()
+        return cls(
+            entropy=entropy_ess(values).cpu().numpy(),
+            counts=counts,
+            undecided=undecided,
+            below_floor=below_floor,
+            largest=largest.cpu().numpy(),
+            error_bound=spectra.error_bound.cpu().numpy(),
+            values=values.to(torch.float32).cpu().numpy() if settings.keep_singular_values
+            else np.empty((*largest.shape, 0), np.float32),
+            method=spectra.method,
+        )
+
+
+def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts, axis=1)
+
+
+class OperatorMeasurer:
+    """Measures one operator, a chunk of its groups at a time."""
+
+    def __init__(
+        self, layer: LayerOperator, positions: tuple[int, ...], settings: MeasurementSettings
+    ) -> None:
+        self.layer = layer
+        self.positions = positions
+        self.settings = settings
+
+    def measure(self) -> Measurement:
+        """The measurement of all groups.
+
+        Raises:
+            NonFiniteError: features or outputs of the layer are NaN or infinite.
+            MemoryBudgetError: one group does not fit into the memory budget.
+        """
+        operator = self.layer.operator
+        self._check_finite("inputs", self.layer.inputs)
+        self._check_finite("outputs", self.layer.outputs)
+        meter = ResidualMeter(operator.batch)
+        parts, future = [], 0.0
+        for groups in operator.group_chunks(self.settings.memory_budget // 2):
+            dense = operator.to_dense(groups)
+            self._check_finite("operator", dense)
+            meter.add(dense, self.layer.inputs[:, groups], self.layer.outputs[:, groups])
+            future = max(future, future_share(dense))
+            parts.append(self._spectra_of(dense))
+        return self._joined(operator, parts, meter, future)
+
+    def _spectra_of(self, dense: Tensor) -> _Part:
+        spectra = block_singular_values(
+            dense.tril_(),
+            self.positions,
+            method=self.settings.method,
+            window=self.settings.window,
+            memory_budget=self.settings.memory_budget // 2,
+            tolerance_floor=self.settings.floor,
+        )
+        return _Part.of(spectra, self.settings)
+
+    def _joined(
+        self, operator: LinearOperator, parts: list[_Part], meter: ResidualMeter, future: float
+    ) -> Measurement:
+        positions = torch.tensor(self.positions)
+        tolerances = self.settings.tolerances
+        window = self.settings.window
+        capacity = operator.capacity(positions).cpu()
+        attainable = operator.attainable(positions).cpu()
+        if window is not None:
+            attainable = attainable.clamp(max=min(window))
+        return Measurement(
+            entropy=_join([part.entropy for part in parts]),
+            counts={tau: _join([part.counts[tau] for part in parts]) for tau in tolerances},
+            undecided={tau: _join([part.undecided[tau] for part in parts]) for tau in tolerances},
+            below_floor={
+                tau: _join([part.below_floor[tau] for part in parts]) for tau in tolerances
+            },
+            largest=_join([part.largest for part in parts]),
+            error_bound=_join([part.error_bound for part in parts]),
+            capacity=capacity.numpy().astype(np.float64),
+            attainable=attainable.numpy().astype(np.float64),
+            singular_values=(
+                _join([part.values for part in parts])
+                if self.settings.keep_singular_values
+                else None
+            ),
+            residual=meter.residual().numpy(),
+            residual_bound=residual_bound(self.layer.outputs.dtype),
+            future_share=future,
+            method=", ".join(dict.fromkeys(part.method for part in parts)),
+        )
+
+    def _check_finite(self, what: str, tensor: Tensor) -> None:
+        if not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(
+                f"The {what} of layer {self.layer.name} contain NaN or infinity.",
+                causes=[
+                    "weights of this or an earlier layer are NaN or infinite",
+                    "the model overflows in its dtype",
+                ],
+                fix="Check the weights, or load the model in a wider dtype (dtype=torch.float32).",
+            )

@@ -1,0 +1,122 @@
+"""What must hold of a model before an analysis, and what is set for its duration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from hf_ess.errors import InvalidTypeError, NonFiniteError, UnsupportedModelError
+
+
+def check_model(model: Any) -> None:
+    """Refuses what cannot be a causal language model that runs here.
+
+    Raises:
+        InvalidTypeError: no `torch.nn.Module`.
+        UnsupportedModelError: an encoder-decoder or a model without `input_ids`, or weights on
+            the meta device.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(
+            f"Cannot analyse an object of type {type(model).__name__}.",
+            fix="Pass a loaded model, a Hub id, a local folder, or the path of a .gguf file.",
+        )
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is an encoder-decoder: its encoder is not causal.",
+            fix="Analyse the decoder as a causal language model (AutoModelForCausalLM).",
+        )
+    if "input_ids" not in forward_parameters(model):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} does not take token ids (no `input_ids` in its forward).",
+            causes=["it is a vision or audio model", "it is one module of a language model"],
+            fix="Pass a causal language model.",
+        )
+    _check_weights_are_here(model)
+
+
+def forward_parameters(model: nn.Module) -> set[str]:
+    """Names of the arguments of the model's forward."""
+    model = getattr(model, "_orig_mod", model)
+    return set(inspect.signature(model.forward).parameters)
+
+
+def _check_weights_are_here(model: nn.Module) -> None:
+    # accelerate keeps offloaded weights on meta and brings them when the module runs.
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        return
+    on_meta = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if on_meta:
+        raise UnsupportedModelError(
+            f"{len(on_meta)} weights are on the meta device and hold no numbers, "
+            f"first {on_meta[0]}.",
+            causes=["the model was built under torch.device('meta') or init_empty_weights()"],
+            fix="Load the weights, for example with from_pretrained.",
+        )
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where the model wants its token ids."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    weight = next((embeddings or model).parameters(), None)
+    if weight is None or weight.is_meta:
+        return next((w.device for w in model.parameters() if not w.is_meta), torch.device("cpu"))
+    return weight.device
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[bool]:
+    """The model without dropout; every module gets back the mode that it had.
+
+    Yields:
+        Whether any module was in training mode.
+    """
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()
+        yield bool(training)
+    finally:
+        for module in training:
+            module.training = True
+
+
+def non_finite_weights(model: nn.Module) -> list[str]:
+    """Names of weights that hold NaN or infinity."""
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.is_floating_point()
+        and not weight.is_meta
+        and not bool(torch.isfinite(weight).all())
+    ]
+
+
+def check_finite_result(model: nn.Module, result: Any) -> None:
+    """Refuses a model whose output is NaN or infinite, naming the weights that are.
+
+    Raises:
+        NonFiniteError: the output is not finite.
+    """
+    logits = getattr(result, "logits", None)
+    if isinstance(logits, torch.Tensor) and not bool(torch.isfinite(logits[:, -1]).all()):
+        raise non_finite_error(model, "The model's output is NaN or infinite.")
+
+
+def non_finite_error(model: nn.Module, what: str) -> NonFiniteError:
+    """An error that names the weights which hold NaN or infinity, if any do."""
+    names = non_finite_weights(model)
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return NonFiniteError(
+        what,
+        causes=[f"these weights hold NaN or infinity: {listed}"]
+        if names
+        else ["the model overflows in its dtype; its weights are finite"],
+        fix="Repair the checkpoint."
+        if names
+        else "Load the model in a wider dtype (dtype=torch.float32).",
+    )

@@ -1,0 +1,243 @@
+"""One analysis: a trial run, then every batch through the model, then the report."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hf_ess.analysis.collection import LayerCollection
+from hf_ess.analysis.measurement import MeasurementSettings, OperatorMeasurer
+from hf_ess.analysis.model_checks import (
+    check_finite_result,
+    forward_parameters,
+    input_device,
+    non_finite_error,
+)
+from hf_ess.analysis.provenance import library_versions, model_provenance
+from hf_ess.analysis.samples import Sample, equal_length_batches
+from hf_ess.errors import (
+    InvalidInputError,
+    NonFiniteError,
+    NumericalFloorWarning,
+    UnsupportedModelError,
+    UnverifiedOperatorWarning,
+)
+from hf_ess.operators import future_share
+from hf_ess.progress import progress_bar
+from hf_ess.report import ESSReport, LayerESS, UnsupportedLayer
+from model_adapters import LayerOperator, RefusedLayer, Survey, record_operators, survey
+
+# Long enough for a convolution or a window to show, short enough to cost nothing; a prime is
+# never mistaken for a number of heads or channels.
+TRIAL_LENGTH = 13
+
+
+class AnalysisRun:
+    """Everything that one call of `analyze` does with a checked model and checked arguments."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Sequence[Sample],
+        positions: tuple[int, ...],
+        settings: MeasurementSettings,
+        layers: Sequence[int | str] | None,
+        batch_size: int,
+        progress: bool,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.settings = settings
+        self.batches = list(equal_length_batches(samples, batch_size))
+        self.progress = progress
+        self.batch_size = batch_size
+        self.layers = layers
+        self.collection = LayerCollection([sample.length for sample in samples], positions)
+        self.unsupported: dict[tuple[str, str], RefusedLayer] = {}
+        self.warnings: list[str] = []
+
+    def report(self) -> ESSReport:
+        """Runs the model on every sample and measures every chosen layer."""
+        found = self._survey()
+        chosen = _chosen(found, self.layers)
+        runs = len(self.batches) * sum(mixer.name in chosen for mixer in found.mixers)
+        with progress_bar(runs, "Analysing", enabled=self.progress, unit="layer") as bar:
+            for numbers in self.batches:
+                self._run_batch(numbers, chosen, bar)
+        self._note_what_is_missing(found, chosen)
+        return self._report(complete=True, reason="")
+
+    def incomplete_report(self, reason: str) -> ESSReport | None:
+        """The layers that were measured on every sample, None if there are none."""
+        missing = self.collection.missing_samples()
+        complete = [layer for layer in self.collection.layers() if layer.name not in missing]
+        return self._report(complete=False, reason=reason, layers=complete) if complete else None
+
+    def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
+        """Says something aloud, and in the report."""
+        self.warnings.append(message)
+        warnings.warn(message, category, stacklevel=3)
+
+    def _survey(self) -> Survey:
+        ids = self.samples[0].ids[:TRIAL_LENGTH][None]
+        found = survey(self.model, lambda: self._forward(ids), ids.shape[1], future_share)
+        if not found.mixers:
+            raise _nothing_to_measure(self.model, found)
+        if all(mixer.future_share > 0 for mixer in found.mixers):
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} is not causal: in all of its "
+                f"{len(found.mixers)} mixers earlier tokens see later ones.",
+                causes=["it is an encoder (BERT and its kind)", "is_decoder is not set"],
+                fix="Pass a causal language model, or load with is_decoder=True.",
+            )
+        for layer in found.unclaimed:
+            self._refuse(layer)
+        return found
+
+    def _forward(self, ids: Tensor) -> Any:
+        known = forward_parameters(self.model)
+        options = {"use_cache": False, "logits_to_keep": 1}
+        chosen = {name: value for name, value in options.items() if name in known}
+        return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
+
+    def _run_batch(self, numbers: list[int], chosen: set[str], bar: Any) -> None:
+        ids = torch.stack([self.samples[number].ids for number in numbers])
+        within = self.collection.positions_within(ids.shape[1])
+
+        def measure(layer: LayerOperator) -> None:
+            if layer.name not in chosen:
+                return
+            if (layer.operator.batch, layer.operator.length) != tuple(ids.shape):
+                self._refuse(_of_other_shape(layer, ids))
+                return
+            measurement = OperatorMeasurer(layer, within, self.settings).measure()
+            self.collection.add(layer, numbers, measurement)
+            bar.update(1)
+
+        with record_operators(self.model, measure) as recorder:
+            try:
+                result = self._forward(ids)
+            except NonFiniteError as error:
+                raise non_finite_error(self.model, error.what) from error
+        check_finite_result(self.model, result)
+        for layer in recorder.refused:
+            self._refuse(layer)
+
+    def _refuse(self, layer: RefusedLayer) -> None:
+        self.unsupported.setdefault((layer.name, layer.reason), layer)
+
+    def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
+        measured = {layer.name for layer in self.collection.layers()}
+        refused = {name for name, _ in self.unsupported}
+        for mixer in found.mixers:
+            if mixer.name in chosen - measured - refused:
+                reason = "it ran in a short trial, and not on the text"
+                self._refuse(RefusedLayer(mixer.name, mixer.index, mixer.mixer, reason))
+        if self.unsupported:
+            self.warn(
+                f"{len(self.unsupported)} mixer(s) were found and not analysed; "
+                "report.unsupported says which and why.",
+                UnverifiedOperatorWarning,
+            )
+
+    def _report(
+        self, *, complete: bool, reason: str, layers: list[LayerESS] | None = None
+    ) -> ESSReport:
+        layers = self.collection.layers() if layers is None else layers
+        self._warn_about(layers)
+        return ESSReport(
+            layers=layers,
+            unsupported=[
+                UnsupportedLayer(layer.name, layer.index, layer.mixer, layer.reason)
+                for layer in self.unsupported.values()
+            ],
+            positions=np.array(self.collection.positions),
+            tolerances=self.settings.tolerances,
+            relative=self.settings.relative,
+            window=self.settings.window,
+            samples=[sample.info for sample in self.samples],
+            complete=complete,
+            incomplete_reason=reason,
+            provenance=self._provenance(),
+            warnings=self.warnings,
+        )
+
+    def _warn_about(self, layers: list[LayerESS]) -> None:
+        unverified = [layer.name for layer in layers if not layer.verified]
+        if unverified:
+            self.warn(
+                f"{len(unverified)} layer(s) are not verified and enter no average, first "
+                f"{unverified[0]}.",
+                UnverifiedOperatorWarning,
+            )
+        for tolerance in self.settings.tolerances:
+            below = [layer.name for layer in layers if layer.below_floor[tolerance].any()]
+            if below:
+                self.warn(
+                    f"Tolerance {tolerance:g} lies below the rounding floor of the spectra in "
+                    f"{len(below)} layer(s): its counts there are noise. Use a larger tolerance.",
+                    NumericalFloorWarning,
+                )
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            **model_provenance(self.model),
+            "versions": library_versions(),
+            "settings": {
+                "method": self.settings.method,
+                "memory_budget": self.settings.memory_budget,
+                "batch_size": self.batch_size,
+                "layers": None if self.layers is None else list(self.layers),
+            },
+        }
+
+
+def _chosen(found: Survey, layers: Sequence[int | str] | None) -> set[str]:
+    """Names of the mixers that a user asked for."""
+    names = {mixer.name for mixer in found.mixers}
+    if layers is None:
+        return names
+    chosen: set[str] = set()
+    for wanted in layers:
+        matching = {
+            mixer.name
+            for mixer in found.mixers
+            if wanted == mixer.index
+            or (isinstance(wanted, str) and f"{mixer.name}.".startswith(f"{wanted}."))
+        }
+        if not matching:
+            indices = sorted({mixer.index for mixer in found.mixers})
+            raise InvalidInputError(
+                f"No analysable layer is called {wanted!r}.",
+                fix=f"Choose from the indices {indices[0]}..{indices[-1]}, or from names such as "
+                f"{found.mixers[0].name!r}.",
+            )
+        chosen |= matching
+    if not chosen:
+        raise InvalidInputError("layers is empty.", fix="Pass None to measure every layer.")
+    return chosen
+
+
+def _of_other_shape(layer: LayerOperator, ids: Tensor) -> RefusedLayer:
+    operator = layer.operator
+    return RefusedLayer(
+        layer.name,
+        layer.index,
+        layer.mixer,
+        f"it mixes {operator.batch} x {operator.length} positions, the text has "
+        f"{ids.shape[0]} x {ids.shape[1]} tokens",
+    )
+
+
+def _nothing_to_measure(model: nn.Module, found: Survey) -> UnsupportedModelError:
+    known = [*found.refused, *found.unclaimed]
+    return UnsupportedModelError(
+        f"{type(model).__name__} has no causal mixer that an adapter knows.",
+        causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in known[:5]],
+        fix="`hf-ess adapters` lists what is supported; a package can register more.",
+    )

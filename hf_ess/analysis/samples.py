@@ -1,0 +1,124 @@
+"""What to analyse: texts, token ids or encodings become samples of token ids without padding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.report import SampleInfo
+
+SHORTEST = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sequence of tokens, without padding.
+
+    Attributes:
+        ids: int64 `[L]`.
+        info: what the report says about it.
+    """
+
+    ids: Tensor
+    info: SampleInfo
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return int(self.ids.shape[0])
+
+
+def samples_from(inputs: Any, tokenizer: Any | None) -> list[Sample]:
+    """Samples from what a user passed as `inputs`.
+
+    Padding is removed, so that a sample is analysed exactly as if it had come alone.
+
+    Args:
+        inputs: str, list of str, LongTensor `[L]` or `[B, L]`, or a BatchEncoding (its
+            `attention_mask` says which tokens are padding).
+        tokenizer: needed for text; with token ids it only labels them.
+
+    Raises:
+        InvalidTypeError: inputs are of another type, or text comes without a tokenizer.
+        InvalidInputError: nothing to analyse, or a sample has fewer than two tokens.
+    """
+    if isinstance(inputs, str):
+        inputs = [inputs]
+    if isinstance(inputs, Tensor):
+        return _from_ids(inputs, None, tokenizer)
+    if isinstance(inputs, Sequence) and all(isinstance(text, str) for text in inputs):
+        return _from_texts(inputs, tokenizer)
+    if hasattr(inputs, "keys") and "input_ids" in inputs:
+        return _from_ids(inputs["input_ids"], inputs.get("attention_mask"), tokenizer)
+    raise InvalidTypeError(
+        f"Cannot analyse inputs of type {type(inputs).__name__}.",
+        fix="Pass a text, a list of texts, a LongTensor of token ids [B, L], or a BatchEncoding.",
+    )
+
+
+def equal_length_batches(samples: Sequence[Sample], batch_size: int) -> Iterator[list[int]]:
+    """Numbers of samples that are run together: only of one length, so that nothing is padded."""
+    by_length: dict[int, list[int]] = {}
+    for number, sample in enumerate(samples):
+        by_length.setdefault(sample.length, []).append(number)
+    for numbers in by_length.values():
+        for start in range(0, len(numbers), batch_size):
+            yield numbers[start : start + batch_size]
+
+
+def _from_texts(texts: Sequence[str], tokenizer: Any | None) -> list[Sample]:
+    if not texts:
+        raise InvalidInputError("There is no text to analyse: the list is empty.")
+    if tokenizer is None:
+        raise InvalidTypeError(
+            "A text needs a tokenizer, and none was given.",
+            causes=["the model was passed as an object, which does not carry its tokenizer"],
+            fix="Pass tokenizer=AutoTokenizer.from_pretrained(...), or token ids.",
+        )
+    samples = []
+    for number, text in enumerate(texts):
+        if not text.strip():
+            raise InvalidInputError(
+                f"Text {number} is empty." if len(texts) > 1 else "The text is empty.",
+                fix="Pass a text of at least two tokens; some hundred show more.",
+            )
+        ids = tokenizer(text, return_tensors="pt", verbose=False)["input_ids"][0]
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        samples.append(_sample(number, ids, tokenizer, digest))
+    return samples
+
+
+def _from_ids(ids: Any, attention_mask: Any | None, tokenizer: Any | None) -> list[Sample]:
+    ids = torch.as_tensor(ids)
+    if ids.is_floating_point() or ids.dtype == torch.bool or ids.is_complex():
+        raise InvalidTypeError(f"Token ids must be integers, got {ids.dtype}.")
+    if ids.ndim == 1:
+        ids = ids[None]
+    if ids.ndim != 2 or not ids.numel():
+        raise InvalidInputError(f"Token ids need shape [L] or [B, L], got {list(ids.shape)}.")
+    mask = torch.ones_like(ids) if attention_mask is None else torch.as_tensor(attention_mask)
+    if mask.reshape(-1, ids.shape[-1]).shape != ids.shape:
+        raise InvalidInputError(
+            f"attention_mask {list(mask.shape)} does not fit input_ids {list(ids.shape)}."
+        )
+    rows = zip(ids, mask.reshape(ids.shape).bool(), strict=True)
+    return [_sample(number, row[kept], tokenizer, None) for number, (row, kept) in enumerate(rows)]
+
+
+def _sample(number: int, ids: Tensor, tokenizer: Any | None, digest: str | None) -> Sample:
+    ids = ids.detach().to(device="cpu", dtype=torch.int64)
+    if len(ids) < SHORTEST:
+        raise InvalidInputError(
+            f"Sample {number} has {len(ids)} token(s); a state needs a past and a future.",
+            fix="Pass at least two tokens; some hundred show more.",
+        )
+    tokens = None
+    if tokenizer is not None:
+        tokens = [tokenizer.decode([token]) for token in ids.tolist()]
+    return Sample(ids, SampleInfo(len(ids), digest, tokens, ids.numpy()))

@@ -1,0 +1,39 @@
+"""`hf-ess adapters`: what can be measured."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class Format(str, Enum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How results are printed.")]
+
+
+def adapters(output: FormatOption = Format.table) -> None:
+    """List the mixer families that can be measured."""
+    from model_adapters import registered_adapters
+
+    rows = [
+        {"mixer": adapter.mixer, "models": adapter.models, "class": type(adapter).__qualname__}
+        for adapter in registered_adapters()
+    ]
+    if output is Format.json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("mixer", "models", "class", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)

@@ -1,0 +1,200 @@
+"""`hf-ess analyze`: a model and a text in, a table and a report folder out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from hf_ess.cli.adapters_command import Format, FormatOption
+from hf_ess.errors import HfEssError, InvalidInputError
+
+if TYPE_CHECKING:
+    from hf_ess.report import ESSReport
+
+# A report of a large model with every position stays below this; plots included.
+REPORT_BYTES = 50 * 2**20
+
+
+def analyze(
+    model: Annotated[
+        str, typer.Argument(help="Hub id (org/name), local folder, or path of a .gguf file.")
+    ],
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="Text to analyse; may be repeated.")
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", help="File with a text; may be repeated; - is stdin."),
+    ] = None,
+    positions: Annotated[
+        str, typer.Option(help='"auto" (at most 64), "all", a stride, or a list such as 8,16,24.')
+    ] = "auto",
+    tolerance: Annotated[
+        list[float] | None,
+        typer.Option(help="Threshold of the tolerance-ESS; may be repeated. [1e-1 1e-3 1e-5]"),
+    ] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Tolerances are fractions of the largest value.")
+    ] = False,
+    window: Annotated[
+        str | None, typer.Option(help="Windowed ESS: w, or f,p for f rows and p columns.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to measure: indices, ranges or names, 0,3,8-11.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
+    batch_size: Annotated[int, typer.Option(help="Texts of one length that run together.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report and its plots.")
+    ] = None,
+    plots: Annotated[bool, typer.Option(help="Write PNG plots into --out.")] = True,
+    output: FormatOption = Format.table,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run Python code that comes with the checkpoint."
+        ),
+    ] = False,
+) -> None:
+    """Measure the effective state-size of every layer of a model on a text."""
+    import hf_ess
+
+    _show_warnings_plainly()
+    texts = _texts(text, file)
+    arguments: dict[str, Any] = {
+        "positions": parsed_positions(positions),
+        "tolerances": tuple(tolerance) if tolerance else (1e-1, 1e-3, 1e-5),
+        "relative": relative,
+        "window": _parsed_window(window),
+        "layers": parsed_layers(layers),
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "device": device,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+    }
+    if out is not None:
+        from hf_ess.report import check_writable
+
+        check_writable(out, REPORT_BYTES)
+    try:
+        report = hf_ess.analyze(model, texts, **arguments)
+    except hf_ess.AnalysisInterrupted as interruption:
+        _keep_incomplete(interruption.report, out)
+        raise
+    _print(report, output)
+    if out is not None:
+        _save(report, out, plots)
+
+
+def parsed_positions(words: str) -> Any:
+    """`"auto"`, `"all"`, a stride, or the positions of a comma-separated list.
+
+    Raises:
+        InvalidInputError: none of these.
+    """
+    if words in ("auto", "all"):
+        return words
+    numbers = _whole_numbers("--positions", words)
+    return numbers if "," in words else numbers[0]
+
+
+def parsed_layers(words: str | None) -> list[int | str] | None:
+    """Indices, ranges of indices and names from a comma-separated list."""
+    if words is None:
+        return None
+    layers: list[int | str] = []
+    for word in words.split(","):
+        first, _, last = word.partition("-")
+        if first.isdigit() and last.isdigit():
+            layers.extend(range(int(first), int(last) + 1))
+        else:
+            layers.append(int(word) if word.isdigit() else word.strip())
+    return layers
+
+
+def _parsed_window(words: str | None) -> Any:
+    if words is None:
+        return None
+    numbers = _whole_numbers("--window", words)
+    return tuple(numbers) if "," in words else numbers[0]
+
+
+def _whole_numbers(option: str, words: str) -> list[int]:
+    try:
+        return [int(word) for word in words.split(",") if word.strip()]
+    except ValueError:
+        raise InvalidInputError(f"{option} {words!r} is not a list of whole numbers.") from None
+
+
+def _texts(texts: list[str] | None, files: list[Path] | None) -> list[str]:
+    """The texts of the options, or of stdin where there are none."""
+    chosen = list(texts or [])
+    for path in files or []:
+        chosen.append(sys.stdin.read() if str(path) == "-" else _read(path))
+    if chosen:
+        return chosen
+    if sys.stdin.isatty():
+        raise InvalidInputError(
+            "There is no text to analyse.",
+            fix="Give --text, --file, or pipe a text into the command.",
+        )
+    return [sys.stdin.read()]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is not a UTF-8 text file: {error.reason}.") from error
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _show_warnings_plainly() -> None:
+    """A warning is one line for the person at the terminal, not a place in our code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = cast(Any, show)
+
+
+def _print(report: ESSReport, output: Format) -> None:
+    if output is Format.json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from hf_ess.report.tables import summary_tables
+
+    Console().print(summary_tables(report))
+
+
+def _save(report: ESSReport, out: Path, plots: bool) -> None:
+    report.save(out)
+    written = [out / "report.json", out / "arrays.safetensors"]
+    if plots:
+        written += report.plot_all(out)
+    for path in written:
+        print(f"wrote {path}", file=sys.stderr)
+
+
+def _keep_incomplete(report: ESSReport | None, out: Path | None) -> None:
+    if report is None or out is None:
+        return
+    try:
+        report.save(out)
+    except HfEssError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return
+    print(f"kept {len(report.layers)} complete layer(s) in {out}, marked incomplete", file=sys.stderr)

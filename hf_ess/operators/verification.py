@@ -1,0 +1,63 @@
+"""Proof that an operator is the one which the layer applied: rebuild its output and compare."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hf_ess.errors import InvalidTypeError
+
+# Relative to max |y|: float32 and bfloat16 leave this much between the exact operator and a layer
+# that computes it in its own precision. Half precision has three bits more than bfloat16.
+RESIDUAL_BOUNDS: dict[torch.dtype, float] = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-4,
+    torch.float16: 2.5e-3,
+    torch.bfloat16: 2e-2,
+}
+
+
+def residual_bound(dtype: torch.dtype) -> float:
+    """Largest residual that verifies an operator of a layer that computes in `dtype`.
+
+    Raises:
+        InvalidTypeError: not a floating-point dtype of a layer's output.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import residual_bound
+        >>> residual_bound(torch.float32)
+        0.0001
+    """
+    if dtype not in RESIDUAL_BOUNDS:
+        raise InvalidTypeError(f"No residual bound is known for outputs of dtype {dtype}.")
+    return RESIDUAL_BOUNDS[dtype]
+
+
+class ResidualMeter:
+    """`max |M u - y| / max |y|` for each sample, gathered over chunks of groups.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import ResidualMeter
+        >>> meter = ResidualMeter(batch=1)
+        >>> M, u = torch.eye(2).double()[None, None], torch.ones(1, 1, 2, 3)
+        >>> meter.add(M, u, u * 1.5)
+        >>> meter.residual()
+        tensor([0.3333], dtype=torch.float64)
+    """
+
+    def __init__(self, batch: int) -> None:
+        self._error = torch.zeros(batch, dtype=torch.float64)
+        self._scale = torch.zeros(batch, dtype=torch.float64)
+
+    def add(self, dense: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """Adds groups: dense `[B, g, L, L]`, inputs and true outputs `[B, g, L, C]`."""
+        true = outputs.to(torch.float64)
+        error = (dense @ inputs.to(torch.float64) - true).abs()
+        self._error = torch.maximum(self._error, error.amax((1, 2, 3)).cpu())
+        self._scale = torch.maximum(self._scale, true.abs().amax((1, 2, 3)).cpu())
+
+    def residual(self) -> Tensor:
+        """`[B]`; 0 where output and rebuilt output are both zero, infinite if only the first is."""
+        return torch.where(self._error > 0, self._error / self._scale, self._error)

@@ -1,0 +1,32 @@
+"""Per-architecture adapters: which mixer is this, and which operator did it apply?
+
+One file per mixer family. An adapter watches a model while it runs and turns what a mixer
+computed into an operator with its true inputs and outputs; see `MixerAdapter`.
+"""
+
+from model_adapters import inline_attention, interface_attention
+from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
+from model_adapters.recording import record_operators
+from model_adapters.registry import (
+    MixerAdapter,
+    register_adapter,
+    registered_adapters,
+    unregister_adapter,
+)
+from model_adapters.survey import Survey, SurveyedMixer, survey
+
+__all__ = [
+    "LayerOperator",
+    "MixerAdapter",
+    "Recorder",
+    "RefusedLayer",
+    "Survey",
+    "SurveyedMixer",
+    "inline_attention",
+    "interface_attention",
+    "record_operators",
+    "register_adapter",
+    "registered_adapters",
+    "survey",
+    "unregister_adapter",
+]

@@ -1,0 +1,165 @@
+"""Runs a model's own attention function on identity values, in float64.
+
+The function is asked for `M I`, so that whatever it does to its scores (sinks, soft caps,
+biases, masks, row scalings) is in the answer without a special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from hf_ess.operators import SoftmaxWeights
+
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
+
+_NARROWER = (torch.float32, torch.bfloat16, torch.float16)
+_PRODUCTS = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
+
+
+def _widened(value: Any) -> Any:
+    return torch.float64 if value in _NARROWER else value
+
+
+class Float64OnIdentity(TorchFunctionMode):
+    """Keeps float64 where code asks for narrower floats, and skips products with the identity.
+
+    Attention functions cast to float32 on the way; an exact operator must not lose its digits
+    there. Multiplying weights by the identity values returns the weights: doing it for real
+    would cost as much as the spectra.
+    """
+
+    def __init__(self, identity: Tensor) -> None:
+        super().__init__()
+        self.identity = identity
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if "dtype" in kwargs:
+            kwargs["dtype"] = _widened(kwargs["dtype"])
+        if func in (Tensor.float, Tensor.half, Tensor.bfloat16):
+            return args[0].double()
+        if func in (Tensor.to, Tensor.type):
+            args = (args[0], *(_widened(arg) for arg in args[1:]))
+        if func in _PRODUCTS and self._is_identity(args[1]):
+            return args[0]
+        if func is functional.scaled_dot_product_attention and self._is_identity(args[2]):
+            return sdpa_weights(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _is_identity(self, right: Tensor) -> bool:
+        if right.shape[-2:] != self.identity.shape:
+            return False
+        shared = right.untyped_storage().data_ptr() == self.identity.untyped_storage().data_ptr()
+        if shared and right.stride()[-2:] == self.identity.stride():
+            return True
+        return torch.equal(right, self.identity.expand_as(right))
+
+
+def rectangle_reason(queries: int, keys: int) -> str:
+    """Why attention of some queries to another number of keys is no operator on the text."""
+    return (
+        f"{queries} queries look at {keys} keys: a cache with earlier tokens, cross-attention, or "
+        "extra keys that are not tokens of the text"
+    )
+
+
+def sdpa_mask(
+    query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool
+) -> Tensor | None:
+    """The mask that `scaled_dot_product_attention` applies; None means causal, as in operators."""
+    if is_causal:
+        return None
+    if attn_mask is None:
+        shape = (1, 1, query.shape[-2], key.shape[-2])
+        return torch.ones(shape, dtype=torch.bool, device=query.device)
+    return attn_mask
+
+
+def sdpa_weights(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """The weights behind torch's fused attention, as its documentation defines them."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    rule = SoftmaxWeights(query.shape[-1] ** -0.5 if scale is None else scale)
+    return rule(query, key, sdpa_mask(query, key, attn_mask, is_causal), slice(None))
+
+
+class HeadsOfModule:
+    """A module seen as if it had some of its heads only, one key head per query head."""
+
+    def __init__(self, module: nn.Module, heads: slice, total: int) -> None:
+        self._module = module
+        self._heads = heads
+        self._total = total
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "num_key_value_groups":
+            return 1
+        return _heads_of(getattr(self._module, name), self._heads, self._total)
+
+
+def _heads_of(value: Any, heads: slice, total: int) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    # Code that fills with the most negative float64 cannot do so in a narrower tensor.
+    wide = value.to(torch.float64) if value.is_floating_point() else value
+    if wide.ndim == 1 and wide.shape[0] == total:
+        return wide[heads]
+    if wide.ndim >= 3 and wide.shape[1] == total:
+        return wide[:, heads]
+    return wide
+
+
+class ModelAttentionWeights:
+    """Attention weights as a model's own attention function gives them, for any of its heads.
+
+    Args:
+        function: `f(module, query, key, value, mask, **kwargs) -> (output [B, L, H, Dv], ...)`.
+        module: the attention module, of which the function may read anything.
+        total_heads: H of the whole layer.
+        kwargs: the keyword arguments of the model's call.
+    """
+
+    def __init__(
+        self,
+        function: AttentionFunction,
+        module: nn.Module,
+        total_heads: int,
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.function = function
+        self.module = module
+        self.total_heads = total_heads
+        self.kwargs = kwargs
+
+    def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor:
+        length = query.shape[-2]
+        identity = torch.eye(length, dtype=torch.float64, device=query.device)
+        value = identity.expand(*query.shape[:2], length, length)
+        module = HeadsOfModule(self.module, heads, self.total_heads)
+        kwargs = {
+            name: _heads_of(value, heads, self.total_heads) for name, value in self.kwargs.items()
+        }
+        with torch.no_grad(), Float64OnIdentity(identity):
+            output, _ = self.function(module, query, key, value, mask, **kwargs)
+        return output.transpose(1, 2)

@@ -1,0 +1,202 @@
+"""Softmax attention of models that fetch their function through transformers' AttentionInterface.
+
+Every modern transformers model asks `AttentionInterface.get_interface` for its attention function
+on each forward pass. Wrapping that call shows the function which really runs and the model's own
+eager one, without changing the model's configured implementation: several models branch on its
+name, and one under another name would compute something else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_mask
+from transformers import AttentionInterface
+
+from hf_ess.operators import SoftmaxAttentionOperator
+from hf_ess.operators.attention import visible_pairs
+from model_adapters.exact_attention import AttentionFunction, ModelAttentionWeights, rectangle_reason
+from model_adapters.recorder import Recorder
+from model_adapters.registry import MixerAdapter, register_adapter
+
+MIXER = "softmax attention"
+
+# The mask is rebuilt where a kernel gets it in its own form, so these must not be passed twice.
+_KERNEL_ONLY = ("is_causal", "cache", "output_attentions")
+
+
+@register_adapter
+class InterfaceAttention(MixerAdapter):
+    """Attention through `AttentionInterface`: sinks, soft caps, windows, MLA, grouped heads."""
+
+    mixer = MIXER
+    models = "every transformers model that fetches its function from AttentionInterface"
+
+    def belongs(self, module: nn.Module) -> bool:
+        code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
+        return code is not None and "get_interface" in code.co_names
+
+    @contextmanager
+    def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
+        _WATCH.add(recorder)
+        try:
+            yield
+        finally:
+            _WATCH.remove(recorder)
+
+
+class _InterfaceWatch:
+    """One wrapper around `get_interface` for all recordings, each in its own thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recorders: list[Recorder] = []
+        self._original: Callable[..., AttentionFunction] | None = None
+
+    def add(self, recorder: Recorder) -> None:
+        with self._lock:
+            if not self._recorders:
+                self._original = AttentionInterface.get_interface
+                AttentionInterface.get_interface = self._wrapped(self._original)
+            self._recorders.append(recorder)
+
+    def remove(self, recorder: Recorder) -> None:
+        with self._lock:
+            self._recorders.remove(recorder)
+            if not self._recorders:
+                AttentionInterface.get_interface = self._original
+                self._original = None
+
+    def _wrapped(self, original: Callable[..., AttentionFunction]) -> Callable[..., Any]:
+        def get_interface(
+            interface: AttentionInterface, attn_implementation: str, default: AttentionFunction
+        ) -> AttentionFunction:
+            function = original(interface, attn_implementation, default)
+            recorder = next((r for r in reversed(self._recorders) if r.here), None)
+            if recorder is None or recorder.in_mixer:
+                return function
+            return _Observed(recorder, function, attn_implementation, default)
+
+        return get_interface
+
+
+_WATCH = _InterfaceWatch()
+
+
+class _Observed:
+    """The model's attention function, which reports each of its calls to the recorder."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        function: AttentionFunction,
+        implementation: str,
+        eager: AttentionFunction,
+    ) -> None:
+        self.recorder = recorder
+        self.function = function
+        self.implementation = implementation
+        self.eager = eager
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with self.recorder.inside_mixer():
+            result = self.function(module, query, key, value, attention_mask, *args, **kwargs)
+        if args:
+            names = list(inspect.signature(self.function).parameters)[5:]
+            kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
+        self._report(module, (query, key, value), attention_mask, kwargs, result[0])
+        return result
+
+    def _report(
+        self,
+        module: nn.Module,
+        features: tuple[Tensor, Tensor, Tensor],
+        attention_mask: Any,
+        kwargs: dict[str, Any],
+        output: Tensor,
+    ) -> None:
+        query, key, value = (tensor.detach() for tensor in features)
+        if query.shape[-2] != key.shape[-2]:
+            self.recorder.refuse(
+                module,
+                mixer=MIXER,
+                reason=rectangle_reason(query.shape[-2], key.shape[-2]),
+            )
+            return
+        function, mask = self._exact_rule(module, query, attention_mask, kwargs)
+        weights = ModelAttentionWeights(
+            function,
+            module,
+            query.shape[1],
+            {name: value for name, value in kwargs.items() if name not in _KERNEL_ONLY}
+            | {"dropout": 0.0},
+        )
+        heads_per_value = query.shape[1] // value.shape[1]
+        self.recorder.record(
+            module,
+            mixer=MIXER,
+            operator=SoftmaxAttentionOperator(query, key, mask, weights=weights),
+            inputs=value.repeat_interleave(heads_per_value, dim=1),
+            outputs=output.detach().transpose(1, 2),
+        )
+
+    def _exact_rule(
+        self, module: nn.Module, query: Tensor, attention_mask: Any, kwargs: dict[str, Any]
+    ) -> tuple[AttentionFunction, Tensor]:
+        """The function to ask for exact weights, and the mask that says what it may look at.
+
+        Fused kernels cannot run on identity values in float64, so the model's own eager function
+        answers for them; the residual shows whether both agree.
+        """
+        mask = explicit_mask(module, query, attention_mask, kwargs)
+        if self.implementation == "sdpa":
+            return self.function, mask
+        return self.eager, mask if mask.dtype != torch.bool else _as_additive(mask, query.dtype)
+
+
+def explicit_mask(
+    module: nn.Module, query: Tensor, attention_mask: Any, kwargs: dict[str, Any]
+) -> Tensor:
+    """The mask of one attention call as a tensor, whatever form the implementation takes it in.
+
+    Without a mask the call is causal unless the call or the module says that it is not, and a
+    `sliding_window` argument (fused kernels take it instead of a mask) bounds how far it looks.
+    """
+    length = query.shape[-2]
+    if isinstance(attention_mask, BlockMask):
+        return create_mask(
+            attention_mask.mask_mod, query.shape[0], query.shape[1], length, length, query.device
+        )
+    if attention_mask is not None and attention_mask.ndim >= 3:
+        return attention_mask
+    causal = kwargs.get("is_causal")
+    if causal is None:
+        causal = getattr(module, "is_causal", True)
+    if not causal:
+        return torch.ones(1, 1, length, length, dtype=torch.bool, device=query.device)
+    visible = visible_pairs(None, length, query.device)
+    window = kwargs.get("sliding_window")
+    return visible if window is None else visible.triu(1 - window)
+
+
+def _as_additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    zero = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return zero.masked_fill_(~mask, torch.finfo(dtype).min)

@@ -1,0 +1,204 @@
+"""Loading a causal language model by name: a Hub id, a local folder, or a GGUF file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hf_ess.errors import InvalidInputError, ModelLoadError, UnsupportedModelError
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer (None if it has none)."""
+
+    model: nn.Module
+    tokenizer: Any | None
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Loads a causal language model and its tokenizer.
+
+    Args:
+        source: a Hub id (`"org/name"`), a local folder, or the path of a `.gguf` file, whose
+            weights are dequantized to `dtype`.
+        dtype: a torch dtype or its name; the checkpoint's own by default, float32 for GGUF.
+        device: where the model goes, the CPU by default.
+        revision: branch, tag or commit on the Hub.
+        trust_remote_code: run Python code that comes with the checkpoint; off unless asked for.
+
+    Raises:
+        InvalidInputError: unknown dtype or device.
+        ModelLoadError: the source is missing, damaged, gated or out of reach.
+        UnsupportedModelError: it is no causal language model.
+    """
+    chosen = checked_dtype(dtype)
+    target = checked_device(device)
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".gguf":
+        loaded = _load_gguf(path, chosen or torch.float32)
+    else:
+        options = {"revision": revision, "trust_remote_code": bool(trust_remote_code)}
+        loaded = _load_pretrained(source, path, chosen, options)
+    return LoadedModel(loaded.model.to(target).eval(), loaded.tokenizer)
+
+
+def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """The dtype by its name; None and "auto" leave the checkpoint's own.
+
+    Raises:
+        InvalidInputError: unknown name, or not a floating-point dtype.
+    """
+    if dtype is None or dtype == "auto":
+        return None
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in DTYPES.values():
+        raise InvalidInputError(f"Unknown dtype {dtype!r}; choose one of auto, {', '.join(DTYPES)}.")
+    return chosen
+
+
+def checked_device(device: torch.device | str | None) -> torch.device:
+    """The device, if this machine has it.
+
+    Raises:
+        InvalidInputError: it has not.
+    """
+    try:
+        chosen = torch.device(device or "cpu")
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInputError(
+            f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}",
+            fix="Use cpu, or a device that torch lists on this machine.",
+        ) from error
+    return chosen
+
+
+def _load_gguf(path: Path, dtype: torch.dtype) -> LoadedModel:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    _check_gguf(path)
+    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
+        )
+    except Exception as error:
+        raise ModelLoadError(
+            f"The GGUF file {path} cannot be read: {_first_line(error)}",
+            causes=["the file is truncated or damaged", "its architecture is not supported"],
+            fix="Download the file again, or use the original checkpoint.",
+        ) from error
+    model.config._name_or_path = path.name
+    return LoadedModel(model, tokenizer)
+
+
+def _check_gguf(path: Path) -> None:
+    if not path.is_file():
+        raise ModelLoadError(f"There is no file {path}.", fix="Check the path.")
+    with path.open("rb") as file:
+        magic = file.read(len(GGUF_MAGIC))
+    if magic != GGUF_MAGIC:
+        raise ModelLoadError(
+            f"{path} is not a GGUF file: it starts with {magic!r}.",
+            causes=["the download stopped early", "it is a Git LFS pointer"],
+            fix="Download the file again.",
+        )
+
+
+def _load_pretrained(
+    source: str | os.PathLike[str], path: Path, dtype: torch.dtype | None, options: dict[str, Any]
+) -> LoadedModel:
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    name = str(path) if path.is_dir() else str(source)
+    _check_name(name, path)
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+    except Exception as error:
+        raise _load_error(name, path, error) from error
+    if (
+        config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {})
+    ):
+        raise UnsupportedModelError(
+            f"{name} is of type {config.model_type!r}, which is no causal language model.",
+            fix="Choose a causal language model (a decoder).",
+        )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, config=config, dtype=dtype or "auto", **options
+        )
+    except Exception as error:
+        raise _load_error(name, path, error) from error
+    return LoadedModel(model, _tokenizer(name, options))
+
+
+def _check_name(name: str, path: Path) -> None:
+    """Tells a mistyped path from a Hub id before the Hub is asked."""
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    if not path.exists() and looks_like_path:
+        raise ModelLoadError(
+            f"There is no folder {name}.",
+            fix="Check the path; a Hub id has the form organisation/name.",
+        )
+    if path.is_file():
+        raise ModelLoadError(
+            f"{name} is a file, and not a .gguf file.", fix="Pass the folder that holds it."
+        )
+
+
+def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
+    if path.is_dir():
+        causes = ["the folder holds no transformers checkpoint", "a file in it is damaged"]
+        if "trust_remote_code" in str(error):
+            causes = ["the checkpoint needs its own Python code, and trust_remote_code is off"]
+        fix = "Save the model there with save_pretrained."
+    else:
+        causes = [
+            "the name is mistyped",
+            "the repository is gated or private and you are not logged in (`hf auth login`)",
+            "the Hub is out of reach (HF_HUB_OFFLINE is set, or there is no network)",
+            "the checkpoint needs its own Python code, and trust_remote_code is off",
+        ]
+        fix = "Check the name on the Hub, or pass a local folder."
+    return ModelLoadError(
+        f"{name} cannot be loaded: {_first_line(error)}", causes=causes, fix=fix
+    )
+
+
+def _tokenizer(name: str, options: dict[str, Any]) -> Any | None:
+    """The tokenizer, or None: token ids can be analysed without one."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError, ImportError):
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,146 @@
+"""Who runs now, what was recorded, what was refused: the bookkeeping of one recording."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hf_ess.operators import LinearOperator
+
+
+@dataclass(frozen=True)
+class LayerOperator:
+    """One operator that one mixer applied in one forward pass.
+
+    Attributes:
+        name: dotted path of the module, as in `model.named_modules()`.
+        index: number of the layer that the module belongs to.
+        mixer: family of the mixer, the `mixer` of the adapter that recorded it.
+        operator: the causal operator M, `[B, G, L, L]`.
+        inputs: what M was applied to, `[B, G, L, C]`, in the model's dtype.
+        outputs: what the layer really computed from it, `[B, G, L, C]`, in the model's dtype.
+        call: 0 for the first operator of this module in a forward pass, 1 for the next, ...
+    """
+
+    name: str
+    index: int
+    mixer: str
+    operator: LinearOperator
+    inputs: Tensor
+    outputs: Tensor
+    call: int = 0
+
+
+@dataclass(frozen=True)
+class RefusedLayer:
+    """A mixer that ran and whose operator is not known, with the reason."""
+
+    name: str
+    index: int
+    mixer: str
+    reason: str
+
+
+Sink = Callable[[LayerOperator], None]
+
+
+def layer_index(name: str, otherwise: int) -> int:
+    """The first number in a module path: `model.layers.3.self_attn` is of layer 3."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), otherwise)
+
+
+class Recorder:
+    """Collects the operators of one model while it runs in one thread.
+
+    Adapters call `record` or `refuse`; the recorder adds names and numbers, and hands each
+    operator to the sink at once, so that no more than one is alive.
+    """
+
+    def __init__(self, model: nn.Module, sink: Sink) -> None:
+        self.model = model
+        self.sink = sink
+        self.batch: int | None = None
+        self.length: int | None = None
+        self.refused: list[RefusedLayer] = []
+        self.claimed: set[str] = set()
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._running: list[nn.Module] = []
+        self._calls: Counter[str] = Counter()
+        self._depth_in_mixer = 0
+        self._thread = threading.get_ident()
+
+    @property
+    def here(self) -> bool:
+        """Whether the calling thread is the one that is recorded."""
+        return threading.get_ident() == self._thread
+
+    @property
+    def running(self) -> nn.Module | None:
+        """The innermost module that is running."""
+        return self._running[-1] if self._running else None
+
+    @property
+    def in_mixer(self) -> bool:
+        """Whether a mixing function runs that an adapter watches already."""
+        return self._depth_in_mixer > 0
+
+    @contextmanager
+    def inside_mixer(self) -> Iterator[None]:
+        """Marks the run of a watched mixing function, so that no other adapter takes its insides."""
+        self._depth_in_mixer += 1
+        try:
+            yield
+        finally:
+            self._depth_in_mixer -= 1
+
+    def name_of(self, module: nn.Module) -> str:
+        """Dotted path of a module of the model; its class name for a stranger."""
+        return self._names.get(id(module), type(module).__name__)
+
+    def enter(self, module: nn.Module) -> None:
+        """A module starts to run."""
+        self._running.append(module)
+
+    def leave(self, module: nn.Module) -> None:
+        """A module has run or has failed; the modules inside it are over too."""
+        while self._running and self._running.pop() is not module:
+            pass
+
+    def start_forward(self, batch: int | None, length: int | None) -> None:
+        """The whole model starts to run on tokens of shape `[batch, length]` (None: not known)."""
+        self.batch = batch
+        self.length = length
+        self._calls.clear()
+        self._running.clear()
+        self._depth_in_mixer = 0
+
+    def record(
+        self,
+        module: nn.Module,
+        *,
+        mixer: str,
+        operator: LinearOperator,
+        inputs: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        """Hands an operator to the sink; inputs and outputs are `[B, G, L, C]`."""
+        name, index, call = self._number(module)
+        self.sink(LayerOperator(name, index, mixer, operator, inputs, outputs, call))
+
+    def refuse(self, module: nn.Module, *, mixer: str, reason: str) -> None:
+        """Notes that a mixer ran whose operator cannot be had, and why."""
+        name, index, _ = self._number(module)
+        self.refused.append(RefusedLayer(name, index, mixer, reason))
+
+    def _number(self, module: nn.Module) -> tuple[str, int, int]:
+        name = self.name_of(module)
+        self.claimed.add(name)
+        index = layer_index(name, otherwise=len(self._calls))
+        call = self._calls[name]
+        self._calls[name] += 1
+        return name, index, call

@@ -1,0 +1,125 @@
+"""Watching a model while it runs: hooks on, operators out, hooks off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_ess.errors import InvalidTypeError, UnsupportedModelError
+from model_adapters.recorder import Recorder, Sink
+from model_adapters.registry import MixerAdapter, registered_adapters
+
+
+@contextmanager
+def record_operators(
+    model: nn.Module, sink: Sink, *, adapters: Sequence[MixerAdapter] | None = None
+) -> Iterator[Recorder]:
+    """Hands every operator that the model applies to `sink`, while the context is open.
+
+    The sink is called inside the forward pass, right after the mixer ran, with one
+    `LayerOperator`; when it returns and keeps nothing, the operator is freed before the next
+    layer runs. The model computes what it computes without the recording, bit for bit, and all
+    hooks are removed at the end, also after an exception.
+
+    Args:
+        model: the model, in evaluation mode.
+        sink: called with each `LayerOperator` (`.name .index .mixer .operator .inputs .outputs`).
+        adapters: the mixer families to watch, all registered ones by default.
+
+    Yields:
+        The recorder; `.refused` lists the mixers that ran without an operator, with reasons.
+
+    Raises:
+        InvalidTypeError: model is no `torch.nn.Module`, or sink is not callable.
+        UnsupportedModelError: the model is in training mode (dropout changes the operator), or
+            its layers were replaced by kernels that cannot be watched.
+
+    Example:
+        >>> import torch, hf_ess
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        ...                      num_attention_heads=2, vocab_size=16)
+        >>> model = LlamaForCausalLM(config).eval()
+        >>> shapes = []
+        >>> with hf_ess.record_operators(model, lambda layer: shapes.append(layer.operator.shape)):
+        ...     _ = model(torch.tensor([[1, 2, 3, 4]]))
+        >>> shapes
+        [(1, 2, 4, 4)]
+    """
+    _check(model, sink)
+    compiled, model = model, getattr(model, "_orig_mod", model)
+    recorder = Recorder(model, sink)
+    with ExitStack() as stack:
+        stack.enter_context(_eager_execution(compiled))
+        stack.enter_context(_running_modules(model, recorder))
+        for adapter in registered_adapters() if adapters is None else adapters:
+            stack.enter_context(adapter.watch(model, recorder))
+        yield recorder
+
+
+def _check(model: nn.Module, sink: Sink) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(
+            f"record_operators needs a torch.nn.Module, got {type(model).__name__}."
+        )
+    if not callable(sink):
+        raise InvalidTypeError(f"The sink must be callable, got {type(sink).__name__}.")
+    if model.training:
+        raise UnsupportedModelError(
+            "The model is in training mode, where dropout changes its operators.",
+            fix="Call model.eval() first.",
+        )
+    if getattr(model, "use_kernels", False):
+        raise UnsupportedModelError(
+            "The model's layers were replaced by kernels (use_kernels=True), which hide what the "
+            "mixers compute.",
+            fix="Load the model with use_kernels=False.",
+        )
+
+
+def _eager_execution(model: nn.Module) -> AbstractContextManager[Any]:
+    """Compiled modules would run past the hooks without a word; run them eagerly."""
+    compiled = any(
+        module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+        for module in model.modules()
+    )
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+@contextmanager
+def _running_modules(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Tells the recorder which module runs."""
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not recorder.here:
+            return
+        if module is model:
+            recorder.start_forward(*_shape_of_inputs(args, kwargs))
+        recorder.enter(module)
+
+    def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if recorder.here:
+            recorder.leave(module)
+
+    handles = []
+    try:
+        for module in model.modules():
+            handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _shape_of_inputs(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[int | None, int | None]:
+    """Samples and tokens of a call of the model."""
+    named = (kwargs.get(name) for name in ("input_ids", "inputs_embeds"))
+    tensors = [value for value in (*named, *args) if isinstance(value, Tensor) and value.ndim > 1]
+    return (tensors[0].shape[0], tensors[0].shape[1]) if tensors else (None, None)

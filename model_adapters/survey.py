@@ -1,0 +1,185 @@
+"""A short trial run: which mixers does a model have, and does an adapter know each of them?
+
+The registered adapters say what they record; every other module is asked whether it lets one
+token reach another. A module that does, and that no adapter claims, is a mixer of an unknown kind
+and is named, so that no part of a model's memory is passed over in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model_adapters.recorder import LayerOperator, RefusedLayer, layer_index
+from model_adapters.recording import record_operators
+
+# Modules of these exact types treat every token alone.
+_POINTWISE = (
+    nn.Linear, nn.Embedding, nn.Dropout, nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh,
+    nn.Sigmoid, nn.Softmax,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SurveyedMixer:
+    """A mixer that an adapter recorded in the trial run."""
+
+    name: str
+    index: int
+    mixer: str
+    call: int
+    future_share: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a trial run found.
+
+    Attributes:
+        mixers: operators that adapters recorded, in order.
+        refused: mixers that an adapter knows and whose operator it could not have.
+        unclaimed: modules that mix tokens and that no adapter claims.
+    """
+
+    mixers: list[SurveyedMixer]
+    refused: list[RefusedLayer]
+    unclaimed: list[RefusedLayer]
+
+
+def survey(
+    model: nn.Module, run: Callable[[], object], length: int, future_share: Callable[[Tensor], float]
+) -> Survey:
+    """Runs the model twice on a short text and lists its mixers.
+
+    Args:
+        model: the model, in evaluation mode.
+        run: runs the model on `length` tokens of one sample.
+        length: number of tokens of the trial text.
+        future_share: how much of an operator `[B, G, L, L]` lies above its diagonal.
+    """
+    mixers: list[SurveyedMixer] = []
+
+    def note(layer: LayerOperator) -> None:
+        share = future_share(layer.operator.to_dense())
+        mixers.append(SurveyedMixer(layer.name, layer.index, layer.mixer, layer.call, share))
+
+    with record_operators(model, note) as recorder:
+        run()
+    mixing = _modules_that_mix(model, run, length, claimed=recorder.claimed)
+    unclaimed = [
+        RefusedLayer(
+            name,
+            layer_index(name, otherwise=-1),
+            type(module).__name__,
+            "it lets earlier tokens reach later ones, and no adapter knows its operator",
+        )
+        for name, module in mixing.items()
+    ]
+    return Survey(mixers, recorder.refused, unclaimed)
+
+
+def _modules_that_mix(
+    model: nn.Module, run: Callable[[], object], length: int, claimed: set[str]
+) -> dict[str, nn.Module]:
+    """The innermost modules outside of the claimed ones in which a token reaches later ones."""
+    mixing: dict[str, nn.Module] = {}
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            if type(module) in _POINTWISE or not name or _related(name, claimed):
+                continue
+            handles.append(
+                module.register_forward_hook(_asks(name, length, mixing), with_kwargs=True)
+            )
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        name: module
+        for name, module in mixing.items()
+        if not any(other.startswith(f"{name}.") for other in mixing)
+    }
+
+
+def _related(name: str, claimed: set[str]) -> bool:
+    """Whether a module is claimed, holds a claimed one, or is a part of one."""
+    return any(
+        name == other or other.startswith(f"{name}.") or name.startswith(f"{other}.")
+        for other in claimed
+    )
+
+
+def _asks(name: str, length: int, mixing: dict[str, nn.Module]) -> Callable[..., None]:
+    """A forward hook that runs the module again with its first token poisoned."""
+
+    def hook(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        features = _features(args, kwargs, length)
+        if features is None or not _is_sequence(_first_tensor(output), length):
+            return
+        if _first_token_reaches_others(module, args, kwargs, features, output):
+            mixing[name] = module
+
+    return hook
+
+
+def _first_token_reaches_others(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], features: Tensor, output: Any
+) -> bool:
+    """NaN spreads exactly as far as the token's influence, whatever its size."""
+    poisoned = features.clone()
+    poisoned[:, 0] = torch.nan
+
+    def exchanged(value: Any) -> Any:
+        return poisoned if value is features else value
+
+    with torch.no_grad():
+        try:
+            again = module.forward(
+                *(exchanged(arg) for arg in args),
+                **{name: exchanged(value) for name, value in kwargs.items()},
+            )
+        except (RuntimeError, ValueError, IndexError):
+            # Code that cannot run on NaN (a router that sorts, a check of values) is asked with
+            # another number instead.
+            poisoned[:, 0] = features[:, 0] * 2 + 1
+            again = module.forward(
+                *(exchanged(arg) for arg in args),
+                **{name: exchanged(value) for name, value in kwargs.items()},
+            )
+    before, after = _first_tensor(output), _first_tensor(again)
+    if before is None or after is None:
+        return False
+    # Not torch.equal: kernels may round a token differently when their batch looks different.
+    same = torch.isclose(after[:, 1:], before[:, 1:], rtol=1e-3, atol=1e-4)
+    return not bool(same.all())
+
+
+def _features(args: tuple[Any, ...], kwargs: dict[str, Any], length: int) -> Tensor | None:
+    values = (*args, *(kwargs[name] for name in ("hidden_states", "x") if name in kwargs))
+    return next((value for value in values if _is_sequence(value, length)), None)
+
+
+def _is_sequence(value: Any, length: int) -> bool:
+    """Whether a value is features of every token, `[B, L, D]`."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim == 3
+        and value.shape[1] == length
+    )
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, (tuple, list)) and output:
+        return _first_tensor(output[0])
+    values = getattr(output, "values", None)
+    return _first_tensor(list(values())) if callable(values) else None
