@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,84 +19,91 @@ from hf_ess.report.text import printable
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from hf_ess.report.report import ESSReport
 
 ABSENT = "-"
 NARROWEST = 40
+WIDEST_LABEL = 26
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table before it is known in which table it fits."""
+
+    header: str
+    cells: list[str]
+    justify_right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(len(line) for line in [*self.header.split("\n"), *self.cells])
 
 
 def summary(report: ESSReport, width: int = 120) -> str:
     """The tables and notes of a report as plain text without colours, at most `width` wide."""
-    body = summary_tables(report)
     from rich.console import Console
 
-    console = Console(
-        file=io.StringIO(), width=max(width, NARROWEST), color_system=None, force_terminal=False
-    )
+    width = max(width, NARROWEST)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(body)
+        console.print(summary_tables(report, width))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def summary_tables(report: ESSReport) -> Group:
-    """The table of layers, the table of model totals, and the notes, to be printed by rich."""
+def summary_tables(report: ESSReport, width: int = 120) -> Group:
+    """The tables of layers and of the model, and the notes, to be printed by rich.
+
+    Args:
+        report: what to show.
+        width: of the terminal; a table that does not fit is continued in a second one.
+    """
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Table | Text] = [layer_table(report)]
+    parts: list[Table | Text] = layer_tables(report, width)
     try:
-        parts.append(model_table(report))
+        parts += model_tables(report, width)
     except ReportError as error:
         parts.append(Text(error.what))
     parts.extend(Text(line) for line in notes(report))
     return Group(*parts)
 
 
-def layer_table(report: ESSReport) -> Table:
-    """A row per layer. Averages are per channel, totals over the channels of the layer."""
-    from rich.text import Text
+def layer_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
+    """A row per layer: averages per channel, the total over the channels of the layer.
 
-    table = _empty_table(_title(report))
-    entropy = report.metric_label(ENTROPY)
-    for name in ("layer", "mixer"):
-        table.add_column(name, overflow="fold")
-    headers = ["heads", "state size", f"average {entropy}", f"total {entropy}"]
-    headers += [f"average {report.metric_label(tolerance)}" for tolerance in report.tolerances]
-    for name in [*headers, f"utilization ({ENTROPY})", "residual", "verified"]:
-        table.add_column(name, justify="right")
-    for layer in report.layers:
-        table.add_row(*(Text(printable(cell)) for cell in _layer_cells(report, layer)))
-    return table
+    Utilization is that of the entropy-ESS.
+    """
+    layers = report.layers
+    first = _Column("layer", [_layer_label(layer) for layer in layers], justify_right=False)
+    return _tables(_title(report), first, list(_layer_columns(report)), width)
 
 
-def model_table(report: ESSReport) -> Table:
+def model_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
     """A row per metric: average, total in both definitions, utilization, over verified layers.
 
     Raises:
         ReportError: no layer is verified.
     """
     used = len(report.verified_layers)
-    table = _empty_table(f"Model, over {used} verified layer{'s' if used != 1 else ''}")
-    table.add_column("metric", overflow="fold")
-    for name in (
-        "average per channel",
-        "standard error over texts",
-        "total, mean over layers",
-        "total, sum over layers",
-        "utilization",
-    ):
-        table.add_column(name, justify="right")
-    for metric in report.metrics:
-        table.add_row(
-            report.metric_label(metric),
-            number(report.average_ess(metric)),
-            number(report.standard_error(metric)),
-            number(report.total_ess(metric)),
-            number(report.total_ess(metric, layers="sum")),
-            share(report.utilization(metric)),
-        )
-    return table
+    metrics = report.metrics
+    averages = [number(report.average_ess(metric)) for metric in metrics]
+    errors = [number(report.standard_error(metric)) for metric in metrics]
+    means = [number(report.total_ess(metric)) for metric in metrics]
+    sums = [number(report.total_ess(metric, layers="sum")) for metric in metrics]
+    shares = [share(report.utilization(metric)) for metric in metrics]
+    columns = [
+        _Column("average\nper channel", averages),
+        _Column("standard error\nover texts", errors),
+        _Column("total,\nmean of layers", means),
+        _Column("total,\nsum of layers", sums),
+        _Column("utilization", shares),
+    ]
+    labels = [report.metric_label(metric) for metric in metrics]
+    title = f"Model, over {used} verified layer{'s' if used != 1 else ''}"
+    return _tables(title, _Column("metric", labels, justify_right=False), columns, width)
 
 
 def notes(report: ESSReport) -> list[str]:
@@ -125,8 +133,8 @@ def number(value: float) -> str:
     """
     if math.isnan(value):
         return ABSENT
-    decimals = max(0, min(2, 3 - len(f"{abs(value):.0f}") + 1))
-    return f"{value:.{decimals}f}"
+    whole_digits = len(f"{abs(value):.0f}")
+    return f"{value:.{max(0, min(2, 4 - whole_digits))}f}"
 
 
 def share(value: float) -> str:
@@ -139,29 +147,50 @@ def share(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{100 * value:.1f}%"
 
 
-def _layer_cells(report: ESSReport, layer: LayerESS) -> Iterable[str]:
-    yield _layer_label(layer)
-    yield layer.mixer
-    yield str(layer.groups)
-    yield "grows" if layer.state_size is None else str(layer.state_size)
-    if layer.verified:
-        mean = aggregates.mean_of(layer.entropy_ess)
-        yield number(mean)
-        yield number(mean * layer.channels)
-        for tolerance in report.tolerances:
-            value = aggregates.mean_of(layer.tolerance_ess[tolerance])
-            yield number(value) + _flag(layer, tolerance)
-        yield share(aggregates.mean_of(aggregates.ess_over_capacity(layer, ENTROPY)))
-    else:
-        yield from [ABSENT] * (3 + len(report.tolerances))
-    residual = layer.residual[~np.isnan(layer.residual)]
-    yield f"{residual.max():.1e}" if residual.size else ABSENT
-    yield "yes" if layer.verified else "NO"
+def _layer_columns(report: ESSReport) -> Iterator[_Column]:
+    """The columns after the first; headers are broken into short lines, for width is scarce."""
+    layers = report.layers
+    kind = "windowed\n" if report.window else ""
+    relative = "relative\n" if report.relative else ""
+    yield _Column("mixer", [layer.mixer for layer in layers], justify_right=False)
+    yield _Column("heads", [str(layer.groups) for layer in layers])
+    yield _Column(
+        "state\nsize", ["grows" if x.state_size is None else str(x.state_size) for x in layers]
+    )
+    averages = [aggregates.mean_of(x.entropy_ess) if x.verified else math.nan for x in layers]
+    totals = [value * x.channels for value, x in zip(averages, layers, strict=True)]
+    yield _Column(f"average\n{kind}entropy\nESS", [number(value) for value in averages])
+    yield _Column(f"total\n{kind}entropy\nESS", [number(value) for value in totals])
+    for tolerance in report.tolerances:
+        yield _Column(
+            f"average\n{kind}{relative}tol.ESS\n({tolerance:g})",
+            [_tolerance_cell(layer, tolerance) for layer in layers],
+        )
+    yield _Column(f"{kind}utili-\nzation", [_utilization_cell(layer) for layer in layers])
+    yield _Column("resid-\nual", [_residual_cell(layer) for layer in layers])
+    yield _Column("veri-\nfied", ["yes" if layer.verified else "NO" for layer in layers])
 
 
 def _layer_label(layer: LayerESS) -> str:
     label = str(layer.index) if layer.index >= 0 else layer.name
     return f"{label} (run {layer.call + 1})" if layer.call else label
+
+
+def _tolerance_cell(layer: LayerESS, tolerance: float) -> str:
+    if not layer.verified:
+        return ABSENT
+    return number(aggregates.mean_of(layer.tolerance_ess[tolerance])) + _flag(layer, tolerance)
+
+
+def _utilization_cell(layer: LayerESS) -> str:
+    if not layer.verified:
+        return ABSENT
+    return share(aggregates.mean_of(aggregates.ess_over_capacity(layer, ENTROPY)))
+
+
+def _residual_cell(layer: LayerESS) -> str:
+    known = layer.residual[~np.isnan(layer.residual)]
+    return f"{known.max():.1e}" if known.size else ABSENT
 
 
 def _flag(layer: LayerESS, tolerance: float) -> str:
@@ -185,15 +214,48 @@ def _flag_notes(report: ESSReport) -> list[str]:
 
 
 def _title(report: ESSReport) -> str:
-    texts = f"{len(report.samples)} text{'s' if len(report.samples) != 1 else ''}"
+    kind = " (windowed {}x{})".format(*report.window) if report.window else ""
     model = report.provenance.get("model", "")
     name = f" of {model}" if isinstance(model, str) and model else ""
-    return printable(f"Effective state-size{name}: {texts}, {len(report.positions)} positions")
+    counts = {"text": len(report.samples), "position": len(report.positions)}
+    sizes = [f"{count} {noun}{'s' if count != 1 else ''}" for noun, count in counts.items()]
+    return f"Effective state-size{kind}{name}: {', '.join(sizes)}"
 
 
-def _empty_table(title: str) -> Table:
+def _tables(title: str, first: _Column, rest: list[_Column], width: int) -> list[Table | Text]:
+    """As many tables as it takes to show the columns, each beginning with the first column."""
+    room = width - 2 - min(first.width, WIDEST_LABEL)
+    chunks: list[list[_Column]] = [[]]
+    left = room
+    for column in rest:
+        if chunks[-1] and column.width + 2 > left:
+            chunks.append([])
+            left = room
+        chunks[-1].append(column)
+        left -= column.width + 2
+    titles = [title] + ["(continued)"] * (len(chunks) - 1)
+    return [_table(name, [first, *chunk]) for name, chunk in zip(titles, chunks, strict=True)]
+
+
+def _table(title: str, columns: list[_Column]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    return Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # Text, not str: square brackets in the name of a model are no markup.
+    table = Table(
+        title=Text(printable(title)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for column in columns:
+        table.add_column(
+            Text(column.header),
+            justify="right" if column.justify_right else "left",
+            overflow="fold",
+        )
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table

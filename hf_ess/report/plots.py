@@ -1,0 +1,285 @@
+"""Figures of a report. They leave the global state of pyplot alone and need no display."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.report import aggregates
+from hf_ess.report.files import translated_errors
+from hf_ess.report.layer import LayerESS
+from hf_ess.report.names import ENTROPY, Metric
+from hf_ess.report.text import shortened
+from hf_ess.report.token_labels import FONT, drawable, labelled_tokens, separators, token_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from hf_ess.report.report import ESSReport
+
+# Okabe and Ito: told apart by readers of every colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#666666"
+DOTS_PER_INCH = 150
+MOST_ROW_LABELS = 40
+MOST_TOKEN_LABELS = 56
+MOST_POINTS_WITH_MARKS = 128
+
+
+def plot(
+    report: ESSReport, kind: str, path: str | os.PathLike[str] | None, metric: Metric
+) -> Figure:
+    """Draw one kind of figure, and write it to the path if there is one.
+
+    Raises:
+        InvalidInputError: the kind is unknown, or matplotlib cannot write that kind of file.
+        OutputPathError: the path cannot be written.
+        ReportError: no layer is verified.
+    """
+    kinds: dict[str, Callable[[ESSReport, Metric], Figure]] = {
+        "heatmap": heatmap,
+        "profile": profile,
+        "positions": positions,
+    }
+    if kind not in kinds:
+        raise InvalidInputError(
+            f"There is no plot of kind {kind!r}.", fix=f"Use one of {', '.join(kinds)}."
+        )
+    import matplotlib
+
+    # Tokens and names are arbitrary text: TeX would fail on them.
+    with matplotlib.rc_context({"font.family": [FONT], "text.usetex": False}):
+        figure = kinds[kind](report, metric)
+        if path is not None:
+            _write(figure, Path(path))
+    return figure
+
+
+def plot_all(report: ESSReport, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write every kind of figure as PNG and return the paths.
+
+    The curve over positions is drawn for the first tolerance: entropy-ESS is normalised by
+    another sum at every position and can mislead there.
+
+    Raises:
+        OutputPathError: the folder cannot be written.
+        ReportError: no layer is verified.
+    """
+    target = Path(folder)
+    with translated_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+    over_positions: Metric = report.tolerances[0] if report.tolerances else ENTROPY
+    paths = []
+    for kind, metric in (
+        ("heatmap", ENTROPY),
+        ("profile", ENTROPY),
+        ("positions", over_positions),
+    ):
+        paths.append(target / f"{kind}.png")
+        plot(report, kind, paths[-1], metric)
+    return paths
+
+
+def heatmap(report: ESSReport, metric: Metric) -> Figure:
+    """Layers by positions: average ESS per channel; unverified layers stay hatched."""
+    shown = aggregates.verified_layers(report.layers)
+    rows = np.full((len(report.layers), len(report.positions)), np.nan)
+    for number, layer in enumerate(report.layers):
+        if any(layer is other for other in shown):
+            rows[number] = aggregates.mean_by_position(layer.values(metric))
+    height = float(np.clip(1.9 + 0.2 * len(rows), 3.0, 10.0))
+    figure, (axes,) = _figure(report, (9.0, height), 1)
+    axes.patch.set(facecolor="#eeeeee", hatch="///", edgecolor="#bbbbbb")
+    mesh = axes.pcolormesh(
+        _edges(report.positions),
+        np.arange(len(rows) + 1) - 0.5,
+        np.ma.masked_invalid(rows),
+        cmap="viridis",
+        vmin=0.0,
+    )
+    axes.invert_yaxis()
+    _label_layers(axes, report.layers, vertical=True)
+    axes.set_xlabel("position i (tokens before the split)")
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+    bar.set_label(f"average {report.metric_label(metric)}\nper channel (state dimensions)")
+    return figure
+
+
+def profile(report: ESSReport, metric: Metric) -> Figure:
+    """Per layer: average ESS with its range over heads, what is attainable, utilization."""
+    shown = aggregates.verified_layers(report.layers)
+    numbers = [i for i, layer in enumerate(report.layers) if any(layer is x for x in shown)]
+    groups = [_group_means(layer.values(metric)) for layer in shown]
+    means = np.array([aggregates.mean_of(layer.values(metric)) for layer in shown])
+    attainable = np.array([aggregates.mean_of(layer.attainable_by_group) for layer in shown])
+    figure, (upper, lower) = _figure(report, (9.0, 5.5), 2)
+    upper.vlines(
+        numbers,
+        [group.min() for group in groups],
+        [group.max() for group in groups],
+        color="#bbbbbb",
+        linewidth=4,
+        label="range over heads",
+    )
+    upper.plot(numbers, attainable, "_", color=GREY, markersize=10, label="attainable (mean)")
+    _points_by_mixer(upper, shown, numbers, means)
+    # On a linear axis, a state that can grow with the text would hide all that is used of it.
+    if attainable.max() > 20 * means.max() and min(group.min() for group in groups) > 0:
+        upper.set_yscale("log")
+        upper.yaxis.set_major_formatter("{x:g}")
+    else:
+        upper.set_ylim(bottom=0)
+    upper.set_ylabel(f"average {report.metric_label(metric)}\nper channel (state dimensions)")
+    upper.tick_params(labelbottom=False)
+    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, fontsize=8)
+    shares = [100 * aggregates.utilization([layer], metric) for layer in shown]
+    lower.bar(numbers, np.nan_to_num(np.array(shares)), color=COLOURS[0], width=0.7)
+    lower.set_ylabel("utilization\n(% of capacity)")
+    for axes in (upper, lower):
+        _label_layers(axes, report.layers, vertical=False)
+        axes.set_xlim(-0.6, len(report.layers) - 0.4)
+    lower.set_xlabel("layer")
+    return figure
+
+
+def positions(report: ESSReport, metric: Metric) -> Figure:
+    """Total ESS by position with the tokens under it, and its share of what is attainable."""
+    shown = aggregates.verified_layers(report.layers)
+    total = report.total_ess_by_position(metric)
+    grids = [layer.attainable_by_group for layer in shown]
+    attainable = aggregates.total_by_position(shown, grids, "mean")
+    share = np.full(len(total), np.nan)
+    np.divide(100 * total, attainable, out=share, where=attainable > 0)
+    figure, (upper, lower) = _figure(report, (11.0, 5.5), 2)
+    mark = "." if len(total) <= MOST_POINTS_WITH_MARKS else ""
+    upper.plot(report.positions, total, marker=mark, color=COLOURS[0], linewidth=1.2)
+    lower.plot(report.positions, share, marker=mark, color=COLOURS[2], linewidth=1.2)
+    upper.set_ylabel(f"total {report.metric_label(metric)}\nper layer (state dimensions)")
+    lower.set_ylabel("share of\nattainable (%)")
+    upper.tick_params(labelbottom=False)
+    length = max(sample.length for sample in report.samples)
+    for axes in (upper, lower):
+        axes.set_xlim(0, length)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    lower.set_xlabel("position i: the state that the tokens before i leave for token i and later")
+    tokens = report.samples[0].tokens
+    # An average over several texts belongs to the tokens of none of them.
+    if len(report.samples) == 1 and tokens is not None:
+        _write_tokens(upper, lower, tokens, report.positions)
+    return figure
+
+
+def _figure(report: ESSReport, size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+    ratios = [3, 1][:panels]
+    grid = figure.subplots(panels, 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
+    title = figure.suptitle(_title(report), fontsize=10)
+    title.set_parse_math(False)
+    return figure, list(grid[:, 0])
+
+
+def _title(report: ESSReport) -> str:
+    model = report.provenance.get("model")
+    name = shortened(model, 60) if isinstance(model, str) and model else "Effective state-size"
+    left_out = sum(not layer.verified for layer in report.layers) + len(report.unsupported)
+    texts = f"{len(report.samples)} text{'s' if len(report.samples) != 1 else ''}"
+    parts = [name, texts]
+    if left_out:
+        parts.append(f"{left_out} layer{'s' if left_out != 1 else ''} not measured")
+    if not report.complete:
+        parts.append("INCOMPLETE")
+    return drawable(" \N{MIDDLE DOT} ".join(parts))
+
+
+def _write(figure: Figure, path: Path) -> None:
+    try:
+        with translated_errors(path.parent):
+            figure.savefig(path)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"Cannot write a figure to {str(path)!r}: {error}",
+            fix="Use a name that ends in .png, .svg or .pdf.",
+        ) from error
+
+
+def _edges(positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Borders half way between neighbouring positions, `[P + 1]`."""
+    middle = (positions[1:] + positions[:-1]) / 2
+    first = middle[0] if len(middle) else positions[0] + 0.5
+    last = middle[-1] if len(middle) else positions[0] - 0.5
+    outer = (2 * positions[0] - first, 2 * positions[-1] - last)
+    return np.concatenate([[outer[0]], middle, [outer[1]]])
+
+
+def _group_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over samples and positions of each group, `[B, G, P] -> [G]`."""
+    return np.array([aggregates.mean_of(values[:, group]) for group in range(values.shape[1])])
+
+
+def _points_by_mixer(
+    axes: Axes, layers: list[LayerESS], numbers: list[int], means: NDArray[np.float64]
+) -> None:
+    mixers = list(dict.fromkeys(layer.mixer for layer in layers))
+    for rank, mixer in enumerate(mixers):
+        chosen = [k for k, layer in enumerate(layers) if layer.mixer == mixer]
+        (line,) = axes.plot(
+            [numbers[k] for k in chosen],
+            means[chosen],
+            MARKS[rank % len(MARKS)],
+            color=COLOURS[rank % len(COLOURS)],
+            markersize=5,
+        )
+        # A leading underscore would hide the entry from the legend.
+        line.set_label(drawable(shortened(mixer, 30)).lstrip("_") or "mixer")
+
+
+def _label_layers(axes: Axes, layers: list[LayerESS], *, vertical: bool) -> None:
+    step = -(-len(layers) // MOST_ROW_LABELS)
+    ticks = list(range(0, len(layers), step))
+    labels = [_layer_label(layers[tick]) for tick in ticks]
+    if vertical:
+        axes.set_yticks(ticks, labels, fontsize=8, parse_math=False)
+        axes.set_ylabel("layer")
+    else:
+        crowded = sum(len(label) + 1 for label in labels) > 110
+        axes.set_xticks(ticks, labels, fontsize=8, parse_math=False, rotation=90 if crowded else 0)
+
+
+def _layer_label(layer: LayerESS) -> str:
+    label = str(layer.index) if layer.index >= 0 else drawable(shortened(layer.name, 24))
+    return f"{label}, run {layer.call + 1}" if layer.call else label
+
+
+def _write_tokens(
+    upper: Axes, lower: Axes, tokens: list[str], positions: NDArray[np.int64]
+) -> None:
+    """Tokens under the lower axis, as many as can be read, and a line at every separator."""
+    lines = separators(tokens)
+    for axes in (upper, lower):
+        for index in lines:
+            axes.axvline(index, color="#999999", linewidth=0.6, linestyle=":", zorder=0)
+    candidates = [int(position) for position in positions]
+    chosen = labelled_tokens(candidates, lines, len(tokens), MOST_TOKEN_LABELS)
+    words = lower.secondary_xaxis(-0.28)
+    words.set_xticks(
+        chosen,
+        [token_label(tokens[index]) for index in chosen],
+        rotation=90,
+        fontsize=7,
+        parse_math=False,
+    )
+    words.spines["bottom"].set_visible(False)
+    words.tick_params(length=0)
+    text = "token i, at some positions" + ("; dotted lines: separators" if lines else "")
+    words.set_xlabel(text, fontsize=8)
