@@ -1,0 +1,26 @@
+"""Singular values of the blocks of causal operators, by the method that fits their structure."""
+
+from hf_ess.spectra.blocks import Window, resolve_window
+from hf_ess.spectra.dispatch import block_singular_values, operator_block_singular_values
+from hf_ess.spectra.engine import (
+    DEFAULT_MEMORY_BUDGET,
+    METHODS,
+    Request,
+    dense_block_singular_values,
+)
+from hf_ess.spectra.positions import Positions, resolve_positions
+from hf_ess.spectra.spectra import Spectra
+
+__all__ = [
+    "DEFAULT_MEMORY_BUDGET",
+    "METHODS",
+    "Positions",
+    "Request",
+    "Spectra",
+    "Window",
+    "block_singular_values",
+    "dense_block_singular_values",
+    "operator_block_singular_values",
+    "resolve_positions",
+    "resolve_window",
+]
