@@ -16,10 +16,18 @@ from hf_ess.report.files import translated_errors
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.names import ENTROPY, Metric
 from hf_ess.report.text import shortened
-from hf_ess.report.token_labels import FONT, drawable, labelled_tokens, separators, token_label
+from hf_ess.report.token_labels import (
+    FONT,
+    drawable,
+    is_marker,
+    labelled_tokens,
+    separators,
+    token_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     from hf_ess.report.report import ESSReport
@@ -29,8 +37,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#666666"
 DOTS_PER_INCH = 150
+FEW_POSITIONS = 8
 MOST_ROW_LABELS = 40
-MOST_TOKEN_LABELS = 56
+MOST_TOKEN_LABELS = 66
 MOST_POINTS_WITH_MARKS = 128
 
 
@@ -96,20 +105,22 @@ def heatmap(report: ESSReport, metric: Metric) -> Figure:
         if any(layer is other for other in shown):
             rows[number] = aggregates.mean_by_position(layer.values(metric))
     height = float(np.clip(1.9 + 0.2 * len(rows), 3.0, 10.0))
-    figure, (axes,) = _figure(report, (9.0, height), 1)
+    figure, (axes,) = _figure(report, metric, (9.0, height), 1)
     axes.patch.set(facecolor="#eeeeee", hatch="///", edgecolor="#bbbbbb")
     mesh = axes.pcolormesh(
         _edges(report.positions),
         np.arange(len(rows) + 1) - 0.5,
         np.ma.masked_invalid(rows),
         cmap="viridis",
-        vmin=0.0,
+        norm=_normalization(rows),
     )
     axes.invert_yaxis()
     _label_layers(axes, report.layers, vertical=True)
     axes.set_xlabel("position i (tokens before the split)")
-    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-    bar.set_label(f"average {report.metric_label(metric)}\nper channel (state dimensions)")
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02, format="{x:g}")
+    bar.set_label("average per channel\n(state dimensions)")
+    if len(report.positions) <= FEW_POSITIONS:
+        axes.set_xticks(report.positions.tolist())
     return figure
 
 
@@ -120,7 +131,7 @@ def profile(report: ESSReport, metric: Metric) -> Figure:
     groups = [_group_means(layer.values(metric)) for layer in shown]
     means = np.array([aggregates.mean_of(layer.values(metric)) for layer in shown])
     attainable = np.array([aggregates.mean_of(layer.attainable_by_group) for layer in shown])
-    figure, (upper, lower) = _figure(report, (9.0, 5.5), 2)
+    figure, (upper, lower) = _figure(report, metric, (9.0, 5.5), 2)
     upper.vlines(
         numbers,
         [group.min() for group in groups],
@@ -131,15 +142,17 @@ def profile(report: ESSReport, metric: Metric) -> Figure:
     )
     upper.plot(numbers, attainable, "_", color=GREY, markersize=10, label="attainable (mean)")
     _points_by_mixer(upper, shown, numbers, means)
-    # On a linear axis, a state that can grow with the text would hide all that is used of it.
-    if attainable.max() > 20 * means.max() and min(group.min() for group in groups) > 0:
-        upper.set_yscale("log")
+    if _spans_magnitudes(np.concatenate([means, attainable])):
+        upper.set_yscale("symlog", linthresh=1)
         upper.yaxis.set_major_formatter("{x:g}")
-    else:
-        upper.set_ylim(bottom=0)
-    upper.set_ylabel(f"average {report.metric_label(metric)}\nper channel (state dimensions)")
+    upper.set_ylim(bottom=0)
+    upper.set_ylabel("average per channel\n(state dimensions)")
     upper.tick_params(labelbottom=False)
-    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, fontsize=8)
+    legend = upper.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, fontsize=8
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     shares = [100 * aggregates.utilization([layer], metric) for layer in shown]
     lower.bar(numbers, np.nan_to_num(np.array(shares)), color=COLOURS[0], width=0.7)
     lower.set_ylabel("utilization\n(% of capacity)")
@@ -158,16 +171,17 @@ def positions(report: ESSReport, metric: Metric) -> Figure:
     attainable = aggregates.total_by_position(shown, grids, "mean")
     share = np.full(len(total), np.nan)
     np.divide(100 * total, attainable, out=share, where=attainable > 0)
-    figure, (upper, lower) = _figure(report, (11.0, 5.5), 2)
+    figure, (upper, lower) = _figure(report, metric, (11.0, 5.5), 2)
     mark = "." if len(total) <= MOST_POINTS_WITH_MARKS else ""
     upper.plot(report.positions, total, marker=mark, color=COLOURS[0], linewidth=1.2)
     lower.plot(report.positions, share, marker=mark, color=COLOURS[2], linewidth=1.2)
-    upper.set_ylabel(f"total {report.metric_label(metric)}\nper layer (state dimensions)")
+    upper.set_ylabel("total per layer\n(state dimensions)")
     lower.set_ylabel("share of\nattainable (%)")
     upper.tick_params(labelbottom=False)
     length = max(sample.length for sample in report.samples)
     for axes in (upper, lower):
         axes.set_xlim(0, length)
+        axes.margins(y=0.12)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     lower.set_xlabel("position i: the state that the tokens before i leave for token i and later")
@@ -178,18 +192,20 @@ def positions(report: ESSReport, metric: Metric) -> Figure:
     return figure
 
 
-def _figure(report: ESSReport, size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]:
+def _figure(
+    report: ESSReport, metric: Metric, size: tuple[float, float], panels: int
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     ratios = [3, 1][:panels]
     grid = figure.subplots(panels, 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
-    title = figure.suptitle(_title(report), fontsize=10)
+    title = figure.suptitle(_title(report, metric), fontsize=10)
     title.set_parse_math(False)
     return figure, list(grid[:, 0])
 
 
-def _title(report: ESSReport) -> str:
+def _title(report: ESSReport, metric: Metric) -> str:
     model = report.provenance.get("model")
     name = shortened(model, 60) if isinstance(model, str) and model else "Effective state-size"
     left_out = sum(not layer.verified for layer in report.layers) + len(report.unsupported)
@@ -199,7 +215,7 @@ def _title(report: ESSReport) -> str:
         parts.append(f"{left_out} layer{'s' if left_out != 1 else ''} not measured")
     if not report.complete:
         parts.append("INCOMPLETE")
-    return drawable(" \N{MIDDLE DOT} ".join(parts))
+    return drawable(" \N{MIDDLE DOT} ".join(parts)) + "\n" + report.metric_label(metric)
 
 
 def _write(figure: Figure, path: Path) -> None:
@@ -211,6 +227,27 @@ def _write(figure: Figure, path: Path) -> None:
             f"Cannot write a figure to {str(path)!r}: {error}",
             fix="Use a name that ends in .png, .svg or .pdf.",
         ) from error
+
+
+def _spans_magnitudes(values: NDArray[np.float64]) -> bool:
+    """Whether a linear axis would hide the small values.
+
+    So it is in a model of softmax attention and recurrences: one state grows with the text, the
+    other does not.
+    """
+    present = values[np.isfinite(values)]
+    return bool(present.max() > 20 * max(present.min(), 1.0))
+
+
+def _normalization(rows: NDArray[np.float64]) -> Normalize:
+    """Colours from 0 to the maximum; logarithmic above 1 where layers differ in magnitude."""
+    from matplotlib.colors import Normalize, SymLogNorm
+
+    highest = float(max(np.nanmax(rows), 1.0))
+    means = np.array([aggregates.mean_of(row) for row in rows])
+    if _spans_magnitudes(means):
+        return SymLogNorm(linthresh=1, vmin=0.0, vmax=highest)
+    return Normalize(vmin=0.0, vmax=highest)
 
 
 def _edges(positions: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -252,7 +289,7 @@ def _label_layers(axes: Axes, layers: list[LayerESS], *, vertical: bool) -> None
         axes.set_yticks(ticks, labels, fontsize=8, parse_math=False)
         axes.set_ylabel("layer")
     else:
-        crowded = sum(len(label) + 1 for label in labels) > 110
+        crowded = max(len(label) for label in labels) * len(labels) > 110
         axes.set_xticks(ticks, labels, fontsize=8, parse_math=False, rotation=90 if crowded else 0)
 
 
@@ -270,8 +307,9 @@ def _write_tokens(
         for index in lines:
             axes.axvline(index, color="#999999", linewidth=0.6, linestyle=":", zorder=0)
     candidates = [int(position) for position in positions]
-    chosen = labelled_tokens(candidates, lines, len(tokens), MOST_TOKEN_LABELS)
-    words = lower.secondary_xaxis(-0.28)
+    markers = [index for index in lines if is_marker(tokens[index])]
+    chosen = labelled_tokens(candidates, markers, len(tokens), MOST_TOKEN_LABELS)
+    words = lower.secondary_xaxis(-0.2)
     words.set_xticks(
         chosen,
         [token_label(tokens[index]) for index in chosen],
@@ -281,5 +319,7 @@ def _write_tokens(
     )
     words.spines["bottom"].set_visible(False)
     words.tick_params(length=0)
-    text = "token i, at some positions" + ("; dotted lines: separators" if lines else "")
-    words.set_xlabel(text, fontsize=8)
+    # The label goes below the words: at its usual place they would be written across it.
+    meaning = "token i at some positions" + (", dotted lines at separators" if lines else "")
+    words.set_xlabel(f"{lower.get_xlabel()}\n({meaning})")
+    lower.set_xlabel("")

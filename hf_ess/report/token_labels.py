@@ -22,7 +22,7 @@ def drawable(text: str) -> str:
     """The text with what the font cannot draw replaced by a square, so that nothing warns.
 
     Example:
-        >>> drawable("caf\u00e9 \U0001f600")
+        >>> drawable("caf\u00e9 \u65e5")
         'caf\u00e9 \u25a1'
     """
     has_glyph = _glyph_test()
