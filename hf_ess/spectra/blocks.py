@@ -124,12 +124,14 @@ def region_of(
         flipped: whether to transpose and flip, for positions in the later half.
     """
     length = matrices.shape[-1]
+    first_row, last_column = min(positions), max(positions)
+    part = matrices[:, first_row:, :last_column]
     if flipped:
-        matrices = matrices.mT.flip(-1, -2)
+        part = part.mT.flip(-1, -2)
         positions = tuple(length - position for position in positions)
         window = None if window is None else (window[1], window[0])
     # The diagonal is in no block and must not decide about the scale.
-    part = matrices[:, positions[0] :, : positions[-1]].tril(positions[0] - 1)
+    part = part.tril(positions[0] - 1)
     scales = _scales(part)
     part.div_(scales[:, :1, None]).div_(scales[:, 1:, None])
     last_reader, first_source = _support(part, length)

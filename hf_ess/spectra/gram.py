@@ -23,11 +23,10 @@ EIGENVALUE_COST = 4
 
 def gram_of_columns(block: Tensor) -> Tensor:
     """`block' block` of `[n, rows, columns]`, summed in short runs, `[n, columns, columns]`."""
-    total = block.new_zeros(block.shape[0], block.shape[2], block.shape[2])
-    part = torch.empty_like(total)
-    for start in range(0, block.shape[1], SUMMED_AT_ONCE):
-        run = block[:, start : start + SUMMED_AT_ONCE]
-        total += torch.matmul(run.mT, run, out=part)
+    first, *others = block.split(SUMMED_AT_ONCE, dim=1)
+    total = first.mT @ first
+    for run in others:
+        total += run.mT @ run
     return total
 
 
@@ -67,15 +66,18 @@ def _separate(region: Region) -> Iterator[tuple[int, Tensor, int, int]]:
 def _cumulated(region: Region) -> Iterator[tuple[int, Tensor, int, int]]:
     matrices, first_row = region.matrices, region.positions[0]
     used_rows, used_columns = region.used_counts()
-    anchor = region.positions[-1]
-    base = gram_of_columns(matrices[:, anchor - first_row :])
+    before = region.positions[-1]
+    base = gram_of_columns(matrices[:, before - first_row :])
+    recent, recent_rows = torch.zeros_like(base), 0
     for index in reversed(range(len(region.positions))):
         position = region.positions[index]
-        # Rows are added to the base many at a time: one by one, the sum itself would round.
-        added = gram_of_columns(matrices[:, position - first_row : anchor - first_row, :position])
-        gram = base[:, :position, :position] + added
-        if anchor - position >= SUMMED_AT_ONCE:
-            base, anchor = gram, position
+        new_rows = matrices[:, position - first_row : before - first_row, :position]
+        # Few rows at a time would round the whole base each time: they gather in a Gram beside it.
+        recent = recent[:, :position, :position] + gram_of_columns(new_rows)
+        recent_rows, before = recent_rows + new_rows.shape[1], position
+        gram = base[:, :position, :position] + recent
+        if recent_rows >= SUMMED_AT_ONCE:
+            base, recent, recent_rows = gram, torch.zeros_like(gram), 0
         columns = used_columns[index]
         if columns < position:
             used = region.used_columns(position)
