@@ -171,9 +171,15 @@ class ESSReport:
         Raises:
             InvalidInputError: the level is unknown.
         """
-        from hf_ess.report.frames import to_pandas
+        from hf_ess.report.rows import to_pandas
 
         return to_pandas(self, level)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers of the summary in the types of JSON; None stands for NaN."""
+        from hf_ess.report.rows import to_dict
+
+        return to_dict(self)
 
     def summary(self, width: int = 120) -> str:
         """The report as plain text: a row per layer, totals, unsupported mixers, warnings."""

@@ -1,7 +1,8 @@
-"""Tidy pandas frames of a report."""
+"""A report as rows of named numbers, for data frames and JSON."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from hf_ess.errors import InvalidInputError
 from hf_ess.report import aggregates
 from hf_ess.report.layer import LayerESS
+from hf_ess.report.records import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,40 @@ def to_pandas(report: ESSReport, level: str) -> pd.DataFrame:
     Raises:
         InvalidInputError: the level is unknown.
     """
+    import pandas as pd
+
+    return pd.DataFrame(rows(report, level))
+
+
+def to_dict(report: ESSReport) -> Row:
+    """The numbers of the summary in the types of JSON; None stands for what does not exist."""
+    return {
+        "provenance": plain(report.provenance),
+        "created_at": report.created_at,
+        "scope": report.scope,
+        "texts": [sample.length for sample in report.samples],
+        "positions": report.positions.tolist(),
+        "tolerances": list(report.tolerances),
+        "relative": report.relative,
+        "window": list(report.window) if report.window else None,
+        "complete": report.complete,
+        "incomplete_reason": report.incomplete_reason,
+        "model": _model_numbers(report),
+        "layers": [_without_nan(row) for row in rows(report, "layer")],
+        "unsupported": [
+            {"name": x.name, "index": x.index, "mixer": x.mixer, "reason": x.reason}
+            for x in report.unsupported
+        ],
+        "warnings": list(report.warnings),
+    }
+
+
+def rows(report: ESSReport, level: str) -> list[Row]:
+    """One dictionary per row; the values of unverified layers are NaN.
+
+    Raises:
+        InvalidInputError: the level is unknown.
+    """
     builders: dict[str, Callable[[ESSReport, LayerESS], list[Row]]] = {
         "layer": _layer_rows,
         "group": _group_rows,
@@ -34,10 +70,32 @@ def to_pandas(report: ESSReport, level: str) -> pd.DataFrame:
         raise InvalidInputError(
             f"There is no level {level!r}.", fix=f"Use one of {', '.join(builders)}."
         )
-    import pandas as pd
+    return [row for layer in report.layers for row in builders[level](report, layer)]
 
-    rows = [row for layer in report.layers for row in builders[level](report, layer)]
-    return pd.DataFrame(rows)
+
+def _model_numbers(report: ESSReport) -> Row | None:
+    """For each metric the averages and totals over verified layers, None if there are none."""
+    if not any(layer.verified for layer in report.layers):
+        return None
+    return {
+        report.metric_label(metric): _without_nan(
+            {
+                "average_per_channel": report.average_ess(metric),
+                "standard_error_over_texts": report.standard_error(metric),
+                "total_mean_of_layers": report.total_ess(metric),
+                "total_sum_of_layers": report.total_ess(metric, layers="sum"),
+                "utilization": report.utilization(metric),
+            }
+        )
+        for metric in report.metrics
+    }
+
+
+def _without_nan(row: Row) -> Row:
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in row.items()
+    }
 
 
 def _layer_rows(report: ESSReport, layer: LayerESS) -> list[Row]:

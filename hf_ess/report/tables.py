@@ -13,13 +13,12 @@ import numpy as np
 from hf_ess.errors import ReportError
 from hf_ess.report import aggregates
 from hf_ess.report.layer import LayerESS
-from hf_ess.report.names import ENTROPY
+from hf_ess.report.names import ENTROPY, Metric
 from hf_ess.report.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
-    from rich.text import Text
 
     from hf_ess.report.report import ESSReport
 
@@ -41,6 +40,30 @@ class _Column:
         return max(len(line) for line in [*self.header.split("\n"), *self.cells])
 
 
+class SummaryView:
+    """The tables and notes of a report, to be printed by rich at the width of its console.
+
+    A table that is too wide is continued in a second one.
+
+    Example:
+        `rich.console.Console().print(SummaryView(report))`
+    """
+
+    def __init__(self, report: ESSReport) -> None:
+        self.report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        width = options.max_width
+        yield from layer_tables(self.report, width)
+        try:
+            yield from model_tables(self.report, width)
+        except ReportError as error:
+            yield Text(error.what)
+        yield from (Text(line) for line in notes(self.report))
+
+
 def summary(report: ESSReport, width: int = 120) -> str:
     """The tables and notes of a report as plain text without colours, at most `width` wide."""
     from rich.console import Console
@@ -48,30 +71,16 @@ def summary(report: ESSReport, width: int = 120) -> str:
     width = max(width, NARROWEST)
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(summary_tables(report, width))
+        console.print(SummaryView(report))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def summary_tables(report: ESSReport, width: int = 120) -> Group:
-    """The tables of layers and of the model, and the notes, to be printed by rich.
-
-    Args:
-        report: what to show.
-        width: of the terminal; a table that does not fit is continued in a second one.
-    """
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[Table | Text] = layer_tables(report, width)
-    try:
-        parts += model_tables(report, width)
-    except ReportError as error:
-        parts.append(Text(error.what))
-    parts.extend(Text(line) for line in notes(report))
-    return Group(*parts)
+def summary_tables(report: ESSReport) -> SummaryView:
+    """What the command line prints: a view that fits itself to the terminal."""
+    return SummaryView(report)
 
 
-def layer_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
+def layer_tables(report: ESSReport, width: int = 120) -> list[Table]:
     """A row per layer: averages per channel, the total over the channels of the layer.
 
     Utilization is that of the entropy-ESS.
@@ -81,7 +90,7 @@ def layer_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
     return _tables(_title(report), first, list(_layer_columns(report)), width)
 
 
-def model_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
+def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
     """A row per metric: average, total in both definitions, utilization, over verified layers.
 
     Raises:
@@ -89,7 +98,7 @@ def model_tables(report: ESSReport, width: int = 120) -> list[Table | Text]:
     """
     used = len(report.verified_layers)
     metrics = report.metrics
-    averages = [number(report.average_ess(metric)) for metric in metrics]
+    averages = [number(report.average_ess(x)) + _model_flag(report, x) for x in metrics]
     errors = [number(report.standard_error(metric)) for metric in metrics]
     means = [number(report.total_ess(metric)) for metric in metrics]
     sums = [number(report.total_ess(metric, layers="sum")) for metric in metrics]
@@ -198,14 +207,16 @@ def _flag(layer: LayerESS, tolerance: float) -> str:
     return below + ("~" if np.nansum(layer.undecided[tolerance]) > 0 else "")
 
 
+def _model_flag(report: ESSReport, metric: Metric) -> str:
+    if isinstance(metric, str):
+        return ""
+    flags = {mark for x in report.verified_layers for mark in _flag(x, metric)}
+    return "".join(sorted(flags))
+
+
 def _flag_notes(report: ESSReport) -> list[str]:
-    flags = {
-        mark
-        for layer in report.layers
-        if layer.verified
-        for tolerance in report.tolerances
-        for mark in _flag(layer, tolerance)
-    }
+    verified = [layer for layer in report.layers if layer.verified]
+    flags = {mark for x in verified for tau in report.tolerances for mark in _flag(x, tau)}
     meaning = {
         "*": "the tolerance is at or below the rounding error of some blocks; do not trust it",
         "~": "some singular values are too close to the tolerance to be counted for certain",
@@ -222,7 +233,7 @@ def _title(report: ESSReport) -> str:
     return f"Effective state-size{kind}{name}: {', '.join(sizes)}"
 
 
-def _tables(title: str, first: _Column, rest: list[_Column], width: int) -> list[Table | Text]:
+def _tables(title: str, first: _Column, rest: list[_Column], width: int) -> list[Table]:
     """As many tables as it takes to show the columns, each beginning with the first column."""
     room = width - 2 - min(first.width, WIDEST_LABEL)
     chunks: list[list[_Column]] = [[]]
