@@ -14,7 +14,7 @@ def make_layer(index=0, *, lengths=(12,), positions=(2, 5, 9), groups=2, seed=0,
     random = np.random.default_rng([seed, abs(index)])
     positions = np.asarray(positions)
     spans = np.asarray(lengths)[:, None, None]
-    state_size = changes.get("state_size", None)
+    state_size = changes.get("state_size")
     capacity = np.minimum(positions, state_size or np.inf)
     attainable = np.minimum(capacity, np.maximum(spans - positions, 1))
     shape = (len(lengths), groups, len(positions))
