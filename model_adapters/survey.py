@@ -87,13 +87,16 @@ def _modules_that_mix(
 ) -> dict[str, nn.Module]:
     """The innermost modules outside of the claimed ones in which a token reaches later ones."""
     mixing: dict[str, nn.Module] = {}
+    asking = _Asking()
     handles = []
     try:
         for name, module in model.named_modules():
             if type(module) in _POINTWISE or not name or _related(name, claimed):
                 continue
             handles.append(
-                module.register_forward_hook(_asks(name, length, mixing), with_kwargs=True)
+                module.register_forward_hook(
+                    _asks(name, length, mixing, asking), with_kwargs=True
+                )
             )
         run()
     finally:
@@ -114,17 +117,30 @@ def _related(name: str, claimed: set[str]) -> bool:
     )
 
 
-def _asks(name: str, length: int, mixing: dict[str, nn.Module]) -> Callable[..., None]:
+@dataclass
+class _Asking:
+    """Whether a module runs again now: what runs inside of it then is fed with poison already."""
+
+    busy: bool = False
+
+
+def _asks(
+    name: str, length: int, mixing: dict[str, nn.Module], asking: _Asking
+) -> Callable[..., None]:
     """A forward hook that runs the module again with its first token poisoned."""
 
     def hook(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        features = _features(args, kwargs, length)
+        features = None if asking.busy else _features(args, kwargs, length)
         if features is None or not _is_sequence(_first_tensor(output), length):
             return
-        if _first_token_reaches_others(module, args, kwargs, features, output):
-            mixing[name] = module
+        asking.busy = True
+        try:
+            if _first_token_reaches_others(module, args, kwargs, features, output):
+                mixing[name] = module
+        finally:
+            asking.busy = False
 
     return hook
 
