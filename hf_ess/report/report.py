@@ -51,7 +51,7 @@ class ESSReport:
         samples: one `SampleInfo` for each of the B texts.
         relative: tolerances are fractions of the largest singular value (ours).
         window: None, or `[f, p]`: only the p columns before and the f rows from each position
-            on were used, so that every value is a lower bound (ours).
+            on were used (ours). The counts for absolute tolerances are then lower bounds.
         scope: which part of a mixer is the operator, "core" being all between its projections.
         complete: False if the analysis ended before all layers were done.
         incomplete_reason: why, empty if complete.

@@ -41,7 +41,7 @@ def test_everything_that_matters_is_said(report):
 
 
 def test_unverified_layers_show_no_numbers(report):
-    row = next(line for line in report.summary().splitlines() if line.startswith(" 2 "))
+    row = next(line for line in report.summary(160).splitlines() if line.startswith(" 2 "))
     assert row.split()[5:-2] == ["-"] * 6
 
 
