@@ -40,7 +40,8 @@ _UNCHANGED = (
 # Functions that change the weights, but keep them weights of the same queries and keys.
 _ALTERED = (
     Tensor.__mul__, Tensor.mul, torch.mul, Tensor.__getitem__, Tensor.masked_fill,
-    Tensor.__truediv__, Tensor.div, torch.div, torch.where, torch.masked_fill, Tensor.nan_to_num, torch.nan_to_num,
+    Tensor.__truediv__, Tensor.div, torch.div, torch.where, torch.masked_fill,
+    Tensor.nan_to_num, torch.nan_to_num,
 )  # fmt: skip
 
 
@@ -50,9 +51,6 @@ class InlineAttention(MixerAdapter):
 
     mixer = MIXER
     models = "any model that multiplies a softmax over keys with values, or calls torch's fused one"
-
-    def belongs(self, module: nn.Module) -> bool:
-        return False
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
@@ -142,8 +140,15 @@ class _SoftmaxTracker(TorchFunctionMode):
         length = weights.shape[-1]
         return self.recorder.batch or 1, -1, length, length
 
-    def _fused(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
-               *args: Any, **kwargs: Any) -> Tensor:
+    def _fused(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         names = ("attn_mask", "dropout_p", "is_causal", "scale")
         call = {**dict(zip(names, args, strict=False)), **kwargs}
         output = functional.scaled_dot_product_attention(query, key, value, **call)
@@ -168,6 +173,9 @@ class _SoftmaxTracker(TorchFunctionMode):
             return queries == keys
         if length in (queries, keys):
             self.recorder.refuse(module, mixer=MIXER, reason=rectangle_reason(queries, keys))
+        elif queries == keys > length:
+            reason = f"it mixes {keys} positions, the text has {length} tokens"
+            self.recorder.refuse(module, mixer=MIXER, reason=reason)
         return False
 
 
@@ -186,6 +194,8 @@ def _einsum_as_product(
     the result into the order `[b, n, i, d]`.
     """
     nothing = None, torch.empty(0), lambda result: result
+    if len(args) == 2 and isinstance(args[1], (tuple, list)):
+        args = args[0], *args[1]
     if len(args) != 3 or not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
         return nothing
     inputs, out = args[0].replace(" ", "").split("->")

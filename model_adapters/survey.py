@@ -7,6 +7,7 @@ and is named, so that no part of a model's memory is passed over in silence.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,10 @@ class Survey:
 
 
 def survey(
-    model: nn.Module, run: Callable[[], object], length: int, future_share: Callable[[Tensor], float]
+    model: nn.Module,
+    run: Callable[[], object],
+    length: int,
+    future_share: Callable[[Tensor], float],
 ) -> Survey:
     """Runs the model twice on a short text and lists its mixers.
 
@@ -69,7 +73,10 @@ def survey(
 
     with record_operators(model, note) as recorder:
         run()
-    mixing = _modules_that_mix(model, run, length, claimed=recorder.claimed)
+    mixing = _modules_that_mix(model, run, range(length, length + 1), recorder.claimed)
+    if not (mixers or recorder.refused or mixing):
+        # Models that put a prompt before the text or pad it run on more tokens than they got.
+        mixing = _modules_that_mix(model, run, range(length, sys.maxsize), recorder.claimed)
     unclaimed = [
         RefusedLayer(
             name,
@@ -83,7 +90,7 @@ def survey(
 
 
 def _modules_that_mix(
-    model: nn.Module, run: Callable[[], object], length: int, claimed: set[str]
+    model: nn.Module, run: Callable[[], object], lengths: range, claimed: set[str]
 ) -> dict[str, nn.Module]:
     """The innermost modules outside of the claimed ones in which a token reaches later ones."""
     mixing: dict[str, nn.Module] = {}
@@ -94,9 +101,7 @@ def _modules_that_mix(
             if type(module) in _POINTWISE or not name or _related(name, claimed):
                 continue
             handles.append(
-                module.register_forward_hook(
-                    _asks(name, length, mixing, asking), with_kwargs=True
-                )
+                module.register_forward_hook(_asks(name, lengths, mixing, asking), with_kwargs=True)
             )
         run()
     finally:
@@ -125,15 +130,13 @@ class _Asking:
 
 
 def _asks(
-    name: str, length: int, mixing: dict[str, nn.Module], asking: _Asking
+    name: str, lengths: range, mixing: dict[str, nn.Module], asking: _Asking
 ) -> Callable[..., None]:
     """A forward hook that runs the module again with its first token poisoned."""
 
-    def hook(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        features = None if asking.busy else _features(args, kwargs, length)
-        if features is None or not _is_sequence(_first_tensor(output), length):
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        features = None if asking.busy else _features(args, kwargs, lengths)
+        if features is None or not _is_sequence(_first_tensor(output), lengths):
             return
         asking.busy = True
         try:
@@ -177,18 +180,18 @@ def _first_token_reaches_others(
     return not bool(same.all())
 
 
-def _features(args: tuple[Any, ...], kwargs: dict[str, Any], length: int) -> Tensor | None:
+def _features(args: tuple[Any, ...], kwargs: dict[str, Any], lengths: range) -> Tensor | None:
     values = (*args, *(kwargs[name] for name in ("hidden_states", "x") if name in kwargs))
-    return next((value for value in values if _is_sequence(value, length)), None)
+    return next((value for value in values if _is_sequence(value, lengths)), None)
 
 
-def _is_sequence(value: Any, length: int) -> bool:
+def _is_sequence(value: Any, lengths: range) -> bool:
     """Whether a value is features of every token, `[B, L, D]`."""
     return (
         isinstance(value, Tensor)
         and value.is_floating_point()
         and value.ndim == 3
-        and value.shape[1] == length
+        and value.shape[1] in lengths
     )
 
 
