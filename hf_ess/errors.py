@@ -86,7 +86,7 @@ class MissingDependencyError(HfEssError, ImportError):
 
 
 class NumericalFloorWarning(UserWarning):
-    """A tolerance lies below the rounding floor of the spectra: its counts are not to be trusted."""
+    """A tolerance lies below the rounding floor of the spectra; its counts are noise."""
 
 
 class UnverifiedOperatorWarning(UserWarning):

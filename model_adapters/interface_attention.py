@@ -21,7 +21,11 @@ from transformers import AttentionInterface
 
 from hf_ess.operators import SoftmaxAttentionOperator
 from hf_ess.operators.attention import visible_pairs
-from model_adapters.exact_attention import AttentionFunction, ModelAttentionWeights, rectangle_reason
+from model_adapters.exact_attention import (
+    AttentionFunction,
+    ModelAttentionWeights,
+    rectangle_reason,
+)
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter, register_adapter
 
@@ -37,10 +41,6 @@ class InterfaceAttention(MixerAdapter):
 
     mixer = MIXER
     models = "every transformers model that fetches its function from AttentionInterface"
-
-    def belongs(self, module: nn.Module) -> bool:
-        code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
-        return code is not None and "get_interface" in code.co_names
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
@@ -182,10 +182,9 @@ def explicit_mask(
     """
     length = query.shape[-2]
     if isinstance(attention_mask, BlockMask):
-        return create_mask(
-            attention_mask.mask_mod, query.shape[0], query.shape[1], length, length, query.device
-        )
-    if attention_mask is not None and attention_mask.ndim >= 3:
+        shape = query.shape[0], query.shape[1], length, length
+        return create_mask(attention_mask.mask_mod, *shape, query.device)
+    if isinstance(attention_mask, Tensor) and attention_mask.ndim >= 3:
         return attention_mask
     causal = kwargs.get("is_causal")
     if causal is None:

@@ -73,7 +73,9 @@ def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
         return None
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen not in DTYPES.values():
-        raise InvalidInputError(f"Unknown dtype {dtype!r}; choose one of auto, {', '.join(DTYPES)}.")
+        raise InvalidInputError(
+            f"Unknown dtype {dtype!r}; choose one of auto, {', '.join(DTYPES)}."
+        )
     return chosen
 
 
@@ -184,9 +186,7 @@ def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
             "the checkpoint needs its own Python code, and trust_remote_code is off",
         ]
         fix = "Check the name on the Hub, or pass a local folder."
-    return ModelLoadError(
-        f"{name} cannot be loaded: {_first_line(error)}", causes=causes, fix=fix
-    )
+    return ModelLoadError(f"{name} cannot be loaded: {_first_line(error)}", causes=causes, fix=fix)
 
 
 def _tokenizer(name: str, options: dict[str, Any]) -> Any | None:

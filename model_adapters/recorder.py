@@ -68,7 +68,7 @@ class Recorder:
         self.length: int | None = None
         self.refused: list[RefusedLayer] = []
         self.claimed: set[str] = set()
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._calls: Counter[str] = Counter()
         self._depth_in_mixer = 0
@@ -91,7 +91,7 @@ class Recorder:
 
     @contextmanager
     def inside_mixer(self) -> Iterator[None]:
-        """Marks the run of a watched mixing function, so that no other adapter takes its insides."""
+        """Marks the run of a watched mixing function; no other adapter takes its insides."""
         self._depth_in_mixer += 1
         try:
             yield
@@ -100,7 +100,7 @@ class Recorder:
 
     def name_of(self, module: nn.Module) -> str:
         """Dotted path of a module of the model; its class name for a stranger."""
-        return self._names.get(id(module), type(module).__name__)
+        return self._names.get(id(module)) or type(module).__name__
 
     def enter(self, module: nn.Module) -> None:
         """A module starts to run."""

@@ -19,18 +19,14 @@ ENTRY_POINT_GROUP = "hf_ess.adapters"
 class MixerAdapter(ABC):
     """What hf_ess must know about one family of mixers.
 
-    A subclass says its `mixer` (the word in reports), its `models` (in words, for listings),
-    which modules belong to it, and how to watch them: `watch` installs whatever it needs while
-    the context is open, removes it afterwards, and calls `recorder.record` with the operator,
-    its inputs and its outputs each time that a mixer runs. The state size is the operator's.
+    A subclass says its `mixer` (the word in reports), its `models` (in words, for listings), and
+    how to watch mixers of its family: `watch` installs whatever it needs while the context is
+    open, removes it afterwards, and calls `recorder.record` with the operator, its inputs and
+    its outputs each time that such a mixer runs. The state size is the operator's.
     """
 
     mixer: str
     models: str
-
-    @abstractmethod
-    def belongs(self, module: nn.Module) -> bool:
-        """Whether this adapter expects to record the module when it runs."""
 
     @abstractmethod
     def watch(self, model: nn.Module, recorder: Recorder) -> AbstractContextManager[None]:
@@ -59,7 +55,6 @@ def register_adapter(adapter: AdapterClass) -> AdapterClass:
         >>> @hf_ess.register_adapter
         ... class Nothing(MixerAdapter):
         ...     mixer, models = "nothing", "no model at all"
-        ...     def belongs(self, module): return False
         ...     def watch(self, model, recorder): return nullcontext()
         >>> unregister_adapter("nothing")
     """
@@ -73,7 +68,7 @@ def register_adapter(adapter: AdapterClass) -> AdapterClass:
     ):
         raise AdapterError(
             f"The adapter {adapter.__name__} is incomplete.",
-            fix="Set `mixer` and `models`, and define `belongs` and `watch`.",
+            fix="Set `mixer` and `models`, and define `watch`.",
         )
     known = _ADAPTERS.get(adapter.mixer)
     if known is not None and type(known).__qualname__ != adapter.__qualname__:

@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hf_ess.analysis.model_checks import check_model, evaluation_mode
 from hf_ess.analysis.measurement import MeasurementSettings
+from hf_ess.analysis.model_checks import check_model, evaluation_mode
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import samples_from
 from hf_ess.errors import InvalidInputError, InvalidTypeError
@@ -84,7 +84,10 @@ def analyze(
         memory_budget: bytes that operators and spectra may take at once.
         keep_singular_values: store the singular values in the report.
         progress: show a progress bar on stderr.
-        dtype, device, revision, trust_remote_code: how to load a model that is given by name.
+        dtype: of a model given by name; the checkpoint's own by default.
+        device: where a model given by name goes.
+        revision: branch, tag or commit of a Hub id.
+        trust_remote_code: run Python code that comes with a checkpoint; off unless asked for.
 
     Returns:
         The report: `report.summary()`, `report.to_pandas()`, `report.plot()`, `report.save()`.
@@ -102,7 +105,8 @@ def analyze(
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> config = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=2,
         ...                      num_attention_heads=2, vocab_size=64)
-        >>> report = hf_ess.analyze(LlamaForCausalLM(config), torch.arange(32)[None], progress=False)
+        >>> model = LlamaForCausalLM(config).eval()
+        >>> report = hf_ess.analyze(model, torch.arange(32)[None], progress=False)
         >>> len(report.layers), report.layers[0].verified
         (2, True)
     """
@@ -131,7 +135,13 @@ def analyze(
     samples = samples_from(inputs, tokenizer)
     longest = max(sample.length for sample in samples)
     run = AnalysisRun(
-        model, samples, resolve_positions(positions, longest), settings, layers, batch_size, progress
+        model,
+        samples,
+        resolve_positions(positions, longest),
+        settings,
+        layers,
+        batch_size,
+        progress,
     )
     with evaluation_mode(model) as was_training, torch.no_grad():
         if was_training:

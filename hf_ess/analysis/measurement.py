@@ -98,7 +98,8 @@ class _Part:
             below_floor=below_floor,
             largest=largest.cpu().numpy(),
             error_bound=spectra.error_bound.cpu().numpy(),
-            values=values.to(torch.float32).cpu().numpy() if settings.keep_singular_values
+            values=values.to(torch.float32).cpu().numpy()
+            if settings.keep_singular_values
             else np.empty((*largest.shape, 0), np.float32),
             method=spectra.method,
         )

@@ -66,7 +66,7 @@ def input_device(model: nn.Module) -> torch.device:
     weight = next((embeddings or model).parameters(), None)
     if weight is None or weight.is_meta:
         return next((w.device for w in model.parameters() if not w.is_meta), torch.device("cpu"))
-    return weight.device
+    return torch.device(weight.device)
 
 
 @contextmanager

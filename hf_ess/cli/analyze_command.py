@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
+PIPED_WIDTH = 120
 
 
 def analyze(
@@ -52,17 +53,13 @@ def analyze(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Texts of one length that run together.")] = 1,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report and its plots.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report and its plots.")] = None,
     plots: Annotated[bool, typer.Option(help="Write PNG plots into --out.")] = True,
     output: FormatOption = Format.table,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
     trust_remote_code: Annotated[
         bool,
-        typer.Option(
-            "--trust-remote-code", help="Run Python code that comes with the checkpoint."
-        ),
+        typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint."),
     ] = False,
 ) -> None:
     """Measure the effective state-size of every layer of a model on a text."""
@@ -139,8 +136,7 @@ def _whole_numbers(option: str, words: str) -> list[int]:
 def _texts(texts: list[str] | None, files: list[Path] | None) -> list[str]:
     """The texts of the options, or of stdin where there are none."""
     chosen = list(texts or [])
-    for path in files or []:
-        chosen.append(sys.stdin.read() if str(path) == "-" else _read(path))
+    chosen += [sys.stdin.read() if str(path) == "-" else _read(path) for path in files or []]
     if chosen:
         return chosen
     if sys.stdin.isatty():
@@ -177,7 +173,7 @@ def _print(report: ESSReport, output: Format) -> None:
 
     from hf_ess.report.tables import summary_tables
 
-    Console().print(summary_tables(report))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(summary_tables(report))
 
 
 def _save(report: ESSReport, out: Path, plots: bool) -> None:
@@ -197,4 +193,6 @@ def _keep_incomplete(report: ESSReport | None, out: Path | None) -> None:
     except HfEssError as error:
         print(f"error: {error}", file=sys.stderr)
         return
-    print(f"kept {len(report.layers)} complete layer(s) in {out}, marked incomplete", file=sys.stderr)
+    print(
+        f"kept {len(report.layers)} complete layer(s) in {out}, marked incomplete", file=sys.stderr
+    )

@@ -12,11 +12,11 @@ from hf_ess.operators.linear_operator import LinearOperator
 from hf_ess.operators.verification import RESIDUAL_BOUNDS, ResidualMeter, residual_bound
 
 __all__ = [
+    "RESIDUAL_BOUNDS",
     "AttentionOperator",
     "AttentionWeights",
     "DenseOperator",
     "LinearOperator",
-    "RESIDUAL_BOUNDS",
     "ResidualMeter",
     "ScoredAttentionOperator",
     "SoftmaxAttentionOperator",

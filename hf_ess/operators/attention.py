@@ -19,9 +19,7 @@ class AttentionWeights(Protocol):
     of the layer these are. Returns float64 `[B, h, L, L]`.
     """
 
-    def __call__(
-        self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice
-    ) -> Tensor: ...
+    def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor: ...
 
 
 def additive_mask(mask: Tensor | None, length: int, device: torch.device) -> Tensor:
@@ -51,7 +49,10 @@ def visible_pairs(mask: Tensor | None, length: int, device: torch.device) -> Ten
 
 
 class SoftmaxWeights:
-    """The plain rule: `softmax(scale * q k^T + mask)` over the keys."""
+    """The plain rule: `softmax(scale * q k^T + mask)` over the keys.
+
+    A query that may look at no key at all gets zeros, as in torch's fused attention.
+    """
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -59,7 +60,8 @@ class SoftmaxWeights:
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor:
         scores = (query * self.scale) @ key.transpose(-1, -2)
         scores += additive_mask(mask, query.shape[-2], query.device)
-        return torch.softmax(scores, dim=-1)
+        blind = scores.amax(-1, keepdim=True) == -torch.inf
+        return torch.softmax(scores, dim=-1).masked_fill_(blind, 0.0)
 
 
 def of_heads(tensor: Tensor, heads: slice) -> Tensor:
@@ -87,9 +89,17 @@ class AttentionOperator(LinearOperator):
 
     @property
     def state_size(self) -> int | None:
-        """The largest cache that the mask makes necessary, None if it grows with the sequence."""
-        needed = int(self.capacity(torch.arange(1, self.length)).max()) if self.length > 1 else 0
-        return needed if needed < self.length - 1 else None
+        """The cache that a sliding window or chunks make sufficient at any length, else None.
+
+        A mask that depends on the content (keys chosen by an indexer) bounds no state: which
+        earlier tokens will be read is not known when they have to be kept.
+        """
+        positions = torch.arange(1, self.length, device=self.device)
+        needed = self.capacity(positions).amax((0, 1))
+        size = int(needed.max()) if self.length > 1 else 0
+        in_windows = torch.equal(needed, positions.clamp(max=size))
+        in_chunks = torch.equal(needed, positions % (size + 1))
+        return size if size < self.length - 1 and (in_windows or in_chunks) else None
 
     def capacity(self, positions: Tensor) -> Tensor:
         last_reader, _ = self._visibility_bounds()

@@ -48,9 +48,14 @@ class DenseOperator(LinearOperator):
                 "A dense operator needs a real floating-point torch tensor, got "
                 f"{matrix.dtype if isinstance(matrix, Tensor) else type(matrix).__name__}."
             )
-        if matrix.ndim not in (2, 3, 4) or matrix.shape[-1] != matrix.shape[-2] or not matrix.numel():
+        if (
+            matrix.ndim not in (2, 3, 4)
+            or matrix.shape[-1] != matrix.shape[-2]
+            or not matrix.numel()
+        ):
             raise InvalidInputError(
-                f"A dense operator needs shape [L, L], [G, L, L] or [B, G, L, L], got {list(matrix.shape)}."
+                "A dense operator needs shape [L, L], [G, L, L] or [B, G, L, L], "
+                f"got {list(matrix.shape)}."
             )
         if not torch.isfinite(matrix).all():
             raise NonFiniteError("The operator's matrix has NaN or infinite entries.")

@@ -67,7 +67,7 @@ class LinearOperator(ABC):
         return size.to(torch.int64)[None, None, :]
 
     def attainable(self, positions: Tensor) -> Tensor:
-        """`min(TSS_i, i, L - i)`: the largest rank that block H_i can have, int64 `[B|1, G|1, P]`."""
+        """`min(TSS_i, i, L - i)`, the largest rank of block H_i, int64 `[B|1, G|1, P]`."""
         room = torch.minimum(positions, self.length - positions)
         return torch.minimum(self.capacity(positions), room.to(torch.int64)[None, None, :])
 
