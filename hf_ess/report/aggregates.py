@@ -122,6 +122,11 @@ def mean_by_position(values: Floats) -> Floats:
     return np.asarray(_mean(values, axis=(0, 1)))
 
 
+def mean_by_group(values: Floats) -> Floats:
+    """Mean over samples and positions, `[B, G, P] -> [G]`, NaN for a group without a value."""
+    return np.asarray(_mean(values, axis=(0, 2)))
+
+
 def mean_of(values: Floats) -> float:
     """Mean over every entry that is not NaN, NaN if there is none."""
     return float(_mean(values, axis=None))

@@ -128,7 +128,7 @@ def profile(report: ESSReport, metric: Metric) -> Figure:
     """Per layer: average ESS with its range over heads, what is attainable, utilization."""
     shown = aggregates.verified_layers(report.layers)
     numbers = [i for i, layer in enumerate(report.layers) if any(layer is x for x in shown)]
-    groups = [_group_means(layer.values(metric)) for layer in shown]
+    groups = [aggregates.mean_by_group(layer.values(metric)) for layer in shown]
     means = np.array([aggregates.mean_of(layer.values(metric)) for layer in shown])
     attainable = np.array([aggregates.mean_of(layer.attainable_by_group) for layer in shown])
     figure, (upper, lower) = _figure(report, metric, (9.0, 5.5), 2)
@@ -257,11 +257,6 @@ def _edges(positions: NDArray[np.int64]) -> NDArray[np.float64]:
     last = middle[-1] if len(middle) else positions[0] - 0.5
     outer = (2 * positions[0] - first, 2 * positions[-1] - last)
     return np.concatenate([[outer[0]], middle, [outer[1]]])
-
-
-def _group_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over samples and positions of each group, `[B, G, P] -> [G]`."""
-    return np.array([aggregates.mean_of(values[:, group]) for group in range(values.shape[1])])
 
 
 def _points_by_mixer(

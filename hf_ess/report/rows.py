@@ -104,23 +104,27 @@ def _layer_rows(report: ESSReport, layer: LayerESS) -> list[Row]:
         "multiplicity": layer.multiplicity,
         "state_size": np.nan if layer.state_size is None else float(layer.state_size),
     }
-    row |= _metric_columns(report, layer, slice(None))
+    row |= _metric_columns(report, layer)
     row |= {"attainable": _if_verified(layer, aggregates.mean_of(layer.attainable_by_group))}
     row |= _flag_columns(report, layer)
     return [row | _verification(layer)]
 
 
 def _group_rows(report: ESSReport, layer: LayerESS) -> list[Row]:
+    columns: dict[str, Any] = {}
+    for metric in report.metrics:
+        name = report.metric_column(metric)
+        columns[f"average_{name}"] = aggregates.mean_by_group(layer.values(metric))
+        columns[f"total_{name}"] = columns[f"average_{name}"] * layer.multiplicity
+        ratio = aggregates.ess_over_capacity(layer, metric)
+        columns[f"utilization_{name}"] = aggregates.mean_by_group(ratio)
+    columns["attainable"] = aggregates.mean_by_group(layer.attainable_by_group)
+    verification = _verification(layer)
     return [
         _identity(layer)
         | {"group": group, "multiplicity": layer.multiplicity}
-        | _metric_columns(report, layer, slice(group, group + 1))
-        | {
-            "attainable": _if_verified(
-                layer, aggregates.mean_of(layer.attainable_by_group[:, group])
-            )
-        }
-        | _verification(layer)
+        | {name: _if_verified(layer, float(column[group])) for name, column in columns.items()}
+        | verification
         for group in range(layer.groups)
     ]
 
@@ -157,16 +161,15 @@ def _verification(layer: LayerESS) -> Row:
     }
 
 
-def _metric_columns(report: ESSReport, layer: LayerESS, groups: slice) -> Row:
-    """Average, total over the channels of these groups, and utilization, for each metric."""
+def _metric_columns(report: ESSReport, layer: LayerESS) -> Row:
+    """Average, total over the channels of the layer, and utilization, for each metric."""
     row: Row = {}
-    channels = len(range(*groups.indices(layer.groups))) * layer.multiplicity
     for metric in report.metrics:
         name = report.metric_column(metric)
-        mean = aggregates.mean_of(layer.values(metric)[:, groups])
-        share = aggregates.mean_of(aggregates.ess_over_capacity(layer, metric)[:, groups])
+        mean = aggregates.mean_of(layer.values(metric))
+        share = aggregates.mean_of(aggregates.ess_over_capacity(layer, metric))
         row[f"average_{name}"] = _if_verified(layer, mean)
-        row[f"total_{name}"] = _if_verified(layer, mean * channels)
+        row[f"total_{name}"] = _if_verified(layer, mean * layer.channels)
         row[f"utilization_{name}"] = _if_verified(layer, share)
     return row
 
