@@ -9,7 +9,6 @@ name, and one under another name would compute something else.
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +25,7 @@ from model_adapters.exact_attention import (
     ModelAttentionWeights,
     rectangle_reason,
 )
+from model_adapters.patching import observed_calls
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter, register_adapter
 
@@ -44,49 +44,19 @@ class InterfaceAttention(MixerAdapter):
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
-        _WATCH.add(recorder)
-        try:
+        with observed_calls(AttentionInterface, "get_interface", recorder, _observed_interface):
             yield
-        finally:
-            _WATCH.remove(recorder)
 
 
-class _InterfaceWatch:
-    """One wrapper around `get_interface` for all recordings, each in its own thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._recorders: list[Recorder] = []
-        self._original: Callable[..., AttentionFunction] | None = None
-
-    def add(self, recorder: Recorder) -> None:
-        with self._lock:
-            if not self._recorders:
-                self._original = AttentionInterface.get_interface
-                AttentionInterface.get_interface = self._wrapped(self._original)
-            self._recorders.append(recorder)
-
-    def remove(self, recorder: Recorder) -> None:
-        with self._lock:
-            self._recorders.remove(recorder)
-            if not self._recorders:
-                AttentionInterface.get_interface = self._original
-                self._original = None
-
-    def _wrapped(self, original: Callable[..., AttentionFunction]) -> Callable[..., Any]:
-        def get_interface(
-            interface: AttentionInterface, attn_implementation: str, default: AttentionFunction
-        ) -> AttentionFunction:
-            function = original(interface, attn_implementation, default)
-            recorder = next((r for r in reversed(self._recorders) if r.here), None)
-            if recorder is None or recorder.in_mixer:
-                return function
-            return _Observed(recorder, function, attn_implementation, default)
-
-        return get_interface
-
-
-_WATCH = _InterfaceWatch()
+def _observed_interface(
+    get_interface: Callable[..., AttentionFunction],
+    recorder: Recorder,
+    interface: AttentionInterface,
+    attn_implementation: str,
+    default: AttentionFunction,
+) -> AttentionFunction:
+    function = get_interface(interface, attn_implementation, default)
+    return _Observed(recorder, function, attn_implementation, default)
 
 
 class _Observed:
