@@ -66,7 +66,7 @@ class ModelLoadError(HfEssError, OSError):
 
 
 class ReportError(HfEssError, ValueError):
-    """A saved report is missing, truncated, altered, or of an unknown version."""
+    """A saved report cannot be read, or a report has no verified layer to average over."""
 
 
 class OutputPathError(HfEssError, OSError):

@@ -24,6 +24,8 @@ class LayerOperator:
         operator: the causal operator M, `[B, G, L, L]`.
         inputs: what M was applied to, `[B, G, L, C]`, in the model's dtype.
         outputs: what the layer really computed from it, `[B, G, L, C]`, in the model's dtype.
+        output_gate: factor on `M u` that the mixing function applies before it returns,
+            `[B, G, L, C]`, no part of the operator; None for one.
         call: 0 for the first operator of this module in a forward pass, 1 for the next, ...
     """
 
@@ -33,6 +35,7 @@ class LayerOperator:
     operator: LinearOperator
     inputs: Tensor
     outputs: Tensor
+    output_gate: Tensor | None = None
     call: int = 0
 
 
@@ -127,10 +130,11 @@ class Recorder:
         operator: LinearOperator,
         inputs: Tensor,
         outputs: Tensor,
+        output_gate: Tensor | None = None,
     ) -> None:
-        """Hands an operator to the sink; inputs and outputs are `[B, G, L, C]`."""
+        """Hands an operator to the sink; inputs, outputs and gate are `[B, G, L, C]`."""
         name, index, call = self._number(module)
-        self.sink(LayerOperator(name, index, mixer, operator, inputs, outputs, call))
+        self.sink(LayerOperator(name, index, mixer, operator, inputs, outputs, output_gate, call))
 
     def refuse(self, module: nn.Module, *, mixer: str, reason: str) -> None:
         """Notes that a mixer ran whose operator cannot be had, and why."""

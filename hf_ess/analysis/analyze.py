@@ -77,8 +77,9 @@ def analyze(
         tolerances: thresholds of the tolerance-ESS, absolute as in the paper.
         relative: tolerances are fractions of the largest singular value of each block (ours).
         layers: indices or names of the layers to measure, all by default.
-        window: `w` or `(f, p)`: use `M[i:i+f, i-p:i]` only, a lower bound that costs the same at
-            every position and is free of boundary effects (ours).
+        window: `w` or `(f, p)`: use `M[i:i+f, i-p:i]` only, which costs the same at every
+            position and is free of boundary effects (ours). Its counts at absolute tolerances are
+            lower bounds of those of the whole block.
         batch_size: samples of one length that run together.
         method: how singular values are found, "auto", "gram" or "svd".
         memory_budget: bytes that operators and spectra may take at once.

@@ -54,8 +54,12 @@ class ResidualMeter:
 
     def add(self, dense: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """Adds groups: dense `[B, g, L, L]`, inputs and true outputs `[B, g, L, C]`."""
+        self.add_rebuilt(dense @ inputs.to(torch.float64), outputs)
+
+    def add_rebuilt(self, rebuilt: Tensor, outputs: Tensor) -> None:
+        """Adds groups whose output was rebuilt already, both `[B, g, L, C]`."""
         true = outputs.to(torch.float64)
-        error = (dense @ inputs.to(torch.float64) - true).abs()
+        error = (rebuilt - true).abs()
         self._error = torch.maximum(self._error, error.amax((1, 2, 3)).cpu())
         self._scale = torch.maximum(self._scale, true.abs().amax((1, 2, 3)).cpu())
 
