@@ -27,9 +27,9 @@ class _Patch:
     watchers: list[tuple[Recorder, Observer]] = field(default_factory=list)
 
     def watcher_here(self) -> tuple[Recorder, Observer] | None:
-        """The latest watcher of this thread, unless a mixer that is watched already runs."""
+        """The latest watcher whose model runs in this thread, unless in a mixer that is watched."""
         for recorder, observer in reversed(self.watchers):
-            if recorder.here:
+            if recorder.here and recorder.running is not None:
                 return None if recorder.in_mixer else (recorder, observer)
         return None
 

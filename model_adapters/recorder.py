@@ -71,6 +71,7 @@ class Recorder:
         self.length: int | None = None
         self.refused: list[RefusedLayer] = []
         self.claimed: set[str] = set()
+        self.waits = False
         self._names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._calls: Counter[str] = Counter()
@@ -79,8 +80,8 @@ class Recorder:
 
     @property
     def here(self) -> bool:
-        """Whether the calling thread is the one that is recorded."""
-        return threading.get_ident() == self._thread
+        """Whether the calling thread is the one that is recorded, and this its latest recording."""
+        return not self.waits and threading.get_ident() == self._thread
 
     @property
     def running(self) -> nn.Module | None:

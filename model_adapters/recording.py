@@ -23,7 +23,8 @@ def record_operators(
     The sink is called inside the forward pass, right after the mixer ran, with one
     `LayerOperator`; when it returns and keeps nothing, the operator is freed before the next
     layer runs. The model computes what it computes without the recording, bit for bit, and all
-    hooks are removed at the end, also after an exception.
+    hooks are removed at the end, also after an exception. Of recordings of one model that are
+    nested in one thread, the innermost gets the operators.
 
     Args:
         model: the model, in evaluation mode.
@@ -55,6 +56,7 @@ def record_operators(
     recorder = Recorder(model, sink)
     with ExitStack() as stack:
         stack.enter_context(_eager_execution(compiled))
+        stack.enter_context(_innermost(recorder))
         stack.enter_context(_running_modules(model, recorder))
         for adapter in registered_adapters() if adapters is None else adapters:
             stack.enter_context(adapter.watch(model, recorder))
@@ -88,6 +90,24 @@ def _eager_execution(model: nn.Module) -> AbstractContextManager[Any]:
         for module in model.modules()
     )
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+_open: list[Recorder] = []
+
+
+@contextmanager
+def _innermost(recorder: Recorder) -> Iterator[None]:
+    """Recordings of the same model in the same thread wait until those inside of them are over."""
+    waiting = [other for other in _open if other.model is recorder.model and other.here]
+    for other in waiting:
+        other.waits = True
+    _open.append(recorder)
+    try:
+        yield
+    finally:
+        _open.remove(recorder)
+        for other in waiting:
+            other.waits = False
 
 
 @contextmanager
