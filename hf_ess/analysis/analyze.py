@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from hf_ess.analysis.measurement import MeasurementSettings
-from hf_ess.analysis.model_checks import check_model, evaluation_mode
+from hf_ess.analysis.model_checks import check_model, check_token_ids, evaluation_mode
 from hf_ess.analysis.run import AnalysisRun
-from hf_ess.analysis.samples import samples_from
+from hf_ess.analysis.samples import check_inputs, samples_from
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report import ESSReport
 from hf_ess.spectra import (
     DEFAULT_MEMORY_BUDGET,
+    METHODS,
     Positions,
     resolve_positions,
     resolve_window,
@@ -47,7 +48,7 @@ def analyze(
     positions: Positions = "auto",
     tolerances: Sequence[float] = DEFAULT_TOLERANCES,
     relative: bool = False,
-    layers: Sequence[int | str] | None = None,
+    layers: Sequence[int | str] | int | str | None = None,
     window: int | tuple[int, int] | None = None,
     batch_size: int = 1,
     method: str = "auto",
@@ -119,8 +120,13 @@ def analyze(
         memory_budget=memory_budget,
         keep_singular_values=keep_singular_values,
     )
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidInputError(f"batch_size must be a positive whole number, got {batch_size!r}.")
+    layers = checked_layers(layers)
+    for name, number in {"batch_size": batch_size, "memory_budget": memory_budget}.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise InvalidInputError(f"{name} must be a positive whole number, got {number!r}.")
+    if method not in METHODS:
+        raise InvalidInputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+    check_inputs(inputs)
     if isinstance(model, (str, Path, os.PathLike)):
         from model_adapters.loading import load
 
@@ -134,6 +140,7 @@ def analyze(
         model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
     check_model(model)
     samples = samples_from(inputs, tokenizer)
+    check_token_ids(model, [sample.ids for sample in samples])
     longest = max(sample.length for sample in samples)
     run = AnalysisRun(
         model,
@@ -175,3 +182,20 @@ def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
                 fix="Use for example 1e-3; to count everything, a tiny one.",
             )
     return checked
+
+
+def checked_layers(layers: Sequence[int | str] | int | str | None) -> list[int | str] | None:
+    """The chosen layers as a list, None for all of them.
+
+    Raises:
+        InvalidInputError: an empty choice.
+        InvalidTypeError: neither indices nor names.
+    """
+    if layers is None:
+        return None
+    chosen: list[Any] = list(layers) if isinstance(layers, (list, tuple, range)) else [layers]
+    if any(isinstance(layer, bool) or not isinstance(layer, (int, str)) for layer in chosen):
+        raise InvalidTypeError(f"layers must be indices or names, got {layers!r}.")
+    if not chosen:
+        raise InvalidInputError("layers is empty.", fix="Pass None to measure every layer.")
+    return chosen

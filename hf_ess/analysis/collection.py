@@ -74,7 +74,7 @@ class LayerCollection:
 
     def missing_samples(self) -> dict[str, list[int]]:
         """Names of modules that were not measured on every sample, with the samples."""
-        everything = set(range(len(self.lengths)))
+        everything = {n for n, length in enumerate(self.lengths) if self.positions_within(length)}
         return {
             mixer.name: sorted(everything - set(mixer.measured))
             for mixer in self._mixers.values()
@@ -141,6 +141,8 @@ class LayerCollection:
 
     def _reason(self, mixer: _Mixer) -> str:
         """Why the layer cannot be trusted, empty where it can."""
+        if mixer.name in self.missing_samples():
+            return f"it ran on {len(mixer.measured)} of {len(self.lengths)} texts only"
         measurements = [measurement for measurement, _ in mixer.measured.values()]
         future = max(measurement.future_share for measurement in measurements)
         if future > LARGEST_FUTURE_SHARE:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from hf_ess.errors import InvalidTypeError, NonFiniteError, UnsupportedModelError
+from hf_ess.errors import (
+    HfEssError,
+    InvalidInputError,
+    InvalidTypeError,
+    NonFiniteError,
+    UnsupportedModelError,
+)
 
 
 def check_model(model: Any) -> None:
@@ -40,6 +46,52 @@ def check_model(model: Any) -> None:
     _check_weights_are_here(model)
 
 
+def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
+    """Refuses token ids for which the model has no embedding; they would crash a GPU.
+
+    Raises:
+        InvalidInputError: an id is negative or beyond the vocabulary.
+    """
+    size = getattr(_input_embeddings(model), "num_embeddings", None)
+    if size is None:
+        return
+    for number, ids in enumerate(samples):
+        outside = ids[(ids < 0) | (ids >= size)]
+        if len(outside):
+            raise InvalidInputError(
+                f"Sample {number} holds the token id {int(outside[0])}, the model knows "
+                f"0..{size - 1}.",
+                causes=["the tokenizer belongs to another model"],
+                fix="Use the tokenizer of the model.",
+            )
+
+
+@contextmanager
+def explained_length(model: nn.Module, length: int) -> Iterator[None]:
+    """Says that a text is too long, where the model itself fails on a table that ends.
+
+    Raises:
+        InvalidInputError: the model failed on a text longer than it was made for.
+    """
+    try:
+        yield
+    except HfEssError:
+        raise
+    except (IndexError, RuntimeError, ValueError) as error:
+        config = getattr(model, "config", None)
+        text_config = config.get_text_config(decoder=True) if config is not None else None
+        longest = getattr(text_config, "max_position_embeddings", None)
+        # RoBERTa and its kind number their positions from 2 on.
+        if not isinstance(longest, int) or length <= longest - 2:
+            raise
+        raise InvalidInputError(
+            f"A text of {length} tokens is too long for {type(model).__name__}, which was made for "
+            f"{longest}.",
+            causes=[f"the model stopped with {type(error).__name__}: {error}"],
+            fix="Analyse a shorter text.",
+        ) from error
+
+
 def forward_parameters(model: nn.Module) -> set[str]:
     """Names of the arguments of the model's forward."""
     model = getattr(model, "_orig_mod", model)
@@ -62,11 +114,17 @@ def _check_weights_are_here(model: nn.Module) -> None:
 
 def input_device(model: nn.Module) -> torch.device:
     """Where the model wants its token ids."""
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    weight = next((embeddings or model).parameters(), None)
+    weight = next((_input_embeddings(model) or model).parameters(), None)
     if weight is None or weight.is_meta:
         return next((w.device for w in model.parameters() if not w.is_meta), torch.device("cpu"))
     return torch.device(weight.device)
+
+
+def _input_embeddings(model: nn.Module) -> nn.Module | None:
+    try:
+        return getattr(model, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:
+        return None
 
 
 @contextmanager

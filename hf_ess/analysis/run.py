@@ -14,6 +14,7 @@ from hf_ess.analysis.collection import LayerCollection
 from hf_ess.analysis.measurement import MeasurementSettings, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
+    explained_length,
     forward_parameters,
     input_device,
     non_finite_error,
@@ -53,11 +54,15 @@ class AnalysisRun:
         self.model = model
         self.samples = samples
         self.settings = settings
-        self.batches = list(equal_length_batches(samples, batch_size))
         self.progress = progress
         self.batch_size = batch_size
         self.layers = layers
         self.collection = LayerCollection([sample.length for sample in samples], positions)
+        self.batches = [
+            numbers
+            for numbers in equal_length_batches(samples, batch_size)
+            if self.collection.positions_within(samples[numbers[0]].length)
+        ]
         self.unsupported: dict[tuple[str, str], RefusedLayer] = {}
         self.warnings: list[str] = []
 
@@ -65,6 +70,7 @@ class AnalysisRun:
         """Runs the model on every sample and measures every chosen layer."""
         found = self._survey()
         chosen = _chosen(found, self.layers)
+        self._note_short_samples()
         runs = len(self.batches) * sum(mixer.name in chosen for mixer in found.mixers)
         with progress_bar(runs, "Analysing", enabled=self.progress, unit="layer") as bar:
             for numbers in self.batches:
@@ -84,7 +90,8 @@ class AnalysisRun:
         warnings.warn(message, category, stacklevel=3)
 
     def _survey(self) -> Survey:
-        ids = self.samples[0].ids[:TRIAL_LENGTH][None]
+        longest = max(self.samples, key=lambda sample: sample.length)
+        ids = longest.ids[:TRIAL_LENGTH][None]
         modules = list(self.model.modules())
         found = survey(self.model, lambda: self._forward(ids), ids.shape[1], future_share)
         if list(self.model.modules()) != modules:
@@ -109,7 +116,8 @@ class AnalysisRun:
         last = torch.tensor([ids.shape[1] - 1])
         options = {"use_cache": False, "logits_to_keep": last}
         chosen = {name: value for name, value in options.items() if name in known}
-        return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
+        with explained_length(self.model, ids.shape[1]):
+            return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
 
     def _run_batch(self, numbers: list[int], chosen: set[str], bar: Any) -> None:
         ids = torch.stack([self.samples[number].ids for number in numbers])
@@ -136,6 +144,14 @@ class AnalysisRun:
 
     def _refuse(self, layer: RefusedLayer) -> None:
         self.unsupported.setdefault((layer.name, layer.reason), layer)
+
+    def _note_short_samples(self) -> None:
+        short = len(self.samples) - sum(map(len, self.batches))
+        if short:
+            self.warn(
+                f"{short} text(s) are not longer than the first position, "
+                f"{self.collection.positions[0]}, and enter no average."
+            )
 
     def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
         measured = {layer.name for layer in self.collection.layers()}
@@ -224,8 +240,6 @@ def _chosen(found: Survey, layers: Sequence[int | str] | None) -> set[str]:
                 f"{found.mixers[0].name!r}.",
             )
         chosen |= matching
-    if not chosen:
-        raise InvalidInputError("layers is empty.", fix="Pass None to measure every layer.")
     return chosen
 
 

@@ -1,0 +1,60 @@
+"""Fixtures of every test: nothing asks the Hub, and models are tiny."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
+from tiny_models import build_tiny
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; threads inside of each would only get in each other's way.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_llama():
+    """A causal model in evaluation mode, new for each test."""
+    return build_tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Knows the words w0, w1, ...; every other word is unknown."""
+    return word_tokenizer(VOCABULARY)
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory) -> Path:
+    """A saved tiny Llama with its tokenizer."""
+    return save_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def gguf_file(tmp_path_factory) -> Path:
+    """A tiny Llama with a byte-level tokenizer as one GGUF file."""
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Runs `hf-ess` in this process; returns its exit status, stdout and stderr."""
+    from hf_ess.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hf-ess", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
