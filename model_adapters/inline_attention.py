@@ -205,7 +205,8 @@ def _einsum_as_product(
         return nothing
     batch, query = left[:-2], left[-2]
     channel = [label for label in right if label not in left]
-    if len(channel) != 1 or any(label not in right + out for label in batch):
+    shared = all(label in right and label in out for label in batch)
+    if len(channel) != 1 or not shared or query in right or query not in out:
         return nothing
     values_order = [right.index(label) for label in (*batch, left[-1], *channel)]
     result_order = [out.index(label) for label in (*batch, query, *channel)]
