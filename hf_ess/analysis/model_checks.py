@@ -50,13 +50,13 @@ def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
     """Refuses token ids for which the model has no embedding; they would crash a GPU.
 
     Raises:
-        InvalidInputError: an id is negative or beyond the vocabulary.
+        InvalidInputError: an id lies beyond the vocabulary.
     """
     size = getattr(_input_embeddings(model), "num_embeddings", None)
     if size is None:
         return
     for number, ids in enumerate(samples):
-        outside = ids[(ids < 0) | (ids >= size)]
+        outside = ids[ids >= size]
         if len(outside):
             raise InvalidInputError(
                 f"Sample {number} holds the token id {int(outside[0])}, the model knows "

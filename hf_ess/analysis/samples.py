@@ -168,6 +168,8 @@ def _sample(number: int, ids: Tensor, tokenizer: Any | None, digest: str | None)
             f"Sample {number} has {len(ids)} token(s); a state needs a past and a future.",
             fix="Pass at least two tokens; some hundred show more.",
         )
+    if bool((ids < 0).any()):
+        raise InvalidInputError(f"Sample {number} holds the negative token id {int(ids.min())}.")
     tokens = None
     if tokenizer is not None:
         tokens = [tokenizer.decode([token]) for token in ids.tolist()]

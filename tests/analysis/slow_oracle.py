@@ -19,9 +19,12 @@ def llama_operators(model, ids):
     rotation: list[torch.Tensor] = []
 
     def keep(name):
-        return lambda module, args, output: seen.__setitem__(name, output.detach())
+        return lambda _module, _args, output: seen.__setitem__(name, output.detach())
 
-    handles = [model.model.rotary_emb.register_forward_hook(lambda m, a, out: rotation.extend(out))]
+    def keep_rotation(_module, _args, output):
+        rotation.extend(output)
+
+    handles = [model.model.rotary_emb.register_forward_hook(keep_rotation)]
     for number, layer in enumerate(model.model.layers):
         for part in ("q_proj", "k_proj"):
             module = getattr(layer.self_attn, part)
