@@ -8,6 +8,7 @@ side of each block is used: nothing larger than L/2 x L/2 is ever decomposed. (O
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -23,8 +24,8 @@ EIGENVALUE_COST = 4
 
 def gram_of_columns(block: Tensor) -> Tensor:
     """`block' block` of `[n, rows, columns]`, summed in short runs, `[n, columns, columns]`."""
-    first, *others = block.split(SUMMED_AT_ONCE, dim=1)
-    total = first.mT @ first
+    first, *others = torch.split(block, SUMMED_AT_ONCE, dim=1)
+    total: Tensor = first.mT @ first
     for run in others:
         total += run.mT @ run
     return total
@@ -68,16 +69,18 @@ def _cumulated(region: Region) -> Iterator[tuple[int, Tensor, int, int]]:
     used_rows, used_columns = region.used_counts()
     before = region.positions[-1]
     base = gram_of_columns(matrices[:, before - first_row :])
-    recent, recent_rows = torch.zeros_like(base), 0
+    recent, recent_rows, additions = torch.zeros_like(base), 0, 0
+    # Every addition rounds all that was there. Few rows at a time gather beside the base, so that
+    # no entry takes part in more additions than about twice the root of their number.
+    most = math.isqrt(len(region.positions)) + 1
     for index in reversed(range(len(region.positions))):
         position = region.positions[index]
         new_rows = matrices[:, position - first_row : before - first_row, :position]
-        # Few rows at a time would round the whole base each time: they gather in a Gram beside it.
         recent = recent[:, :position, :position] + gram_of_columns(new_rows)
-        recent_rows, before = recent_rows + new_rows.shape[1], position
+        recent_rows, before, additions = recent_rows + new_rows.shape[1], position, additions + 1
         gram = base[:, :position, :position] + recent
-        if recent_rows >= SUMMED_AT_ONCE:
-            base, recent, recent_rows = gram, torch.zeros_like(gram), 0
+        if recent_rows >= SUMMED_AT_ONCE or additions >= most:
+            base, recent, recent_rows, additions = gram, torch.zeros_like(gram), 0, 0
         columns = used_columns[index]
         if columns < position:
             used = region.used_columns(position)
