@@ -80,7 +80,7 @@ class _SoftmaxTracker(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         module = self.recorder.running
-        if module is None or self.recorder.in_mixer or not self.recorder.here:
+        if module is None or self.recorder.in_mixer or self.recorder.waits:
             return func(*args, **kwargs)
         if func is functional.scaled_dot_product_attention:
             return self._fused(module, *args, **kwargs)
