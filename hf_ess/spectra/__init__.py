@@ -8,6 +8,7 @@ from hf_ess.spectra.engine import (
     Request,
     dense_block_singular_values,
 )
+from hf_ess.spectra.factored import factored_block_singular_values
 from hf_ess.spectra.positions import Positions, resolve_positions
 from hf_ess.spectra.spectra import Spectra
 
@@ -20,6 +21,7 @@ __all__ = [
     "Window",
     "block_singular_values",
     "dense_block_singular_values",
+    "factored_block_singular_values",
     "operator_block_singular_values",
     "resolve_positions",
     "resolve_window",

@@ -1,0 +1,155 @@
+"""Operators that are a recurrence: everything follows from short stretches of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
+from hf_ess.operators.steps import Steps
+
+# Stretches of `apply`: long enough for matrix products, short enough for the processor's cache.
+APPLIED_AT_ONCE = 64
+# From so many channels per group, products of whole stretches beat going step by step.
+MANY_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A few steps of a recurrence `y_i = c_i h_{i-1} + d_i u_i`, `h_i = A_i h_{i-1} + b_i u_i`.
+
+    The state is read before it is updated here, so that d alone makes the diagonal and the state
+    is never larger than the blocks require.
+
+    Args:
+        steps: the transitions `A_i`.
+        write: b, float64 `[B, g, s, N]`.
+        read: c, float64 `[B, g, s, N]`.
+        direct: d, float64 `[B, g, s]`.
+    """
+
+    steps: Steps
+    write: Tensor
+    read: Tensor
+    direct: Tensor
+
+    @property
+    def length(self) -> int:
+        """s, the number of steps."""
+        return self.direct.shape[-1]
+
+    def part(self, start: int, stop: int) -> Stretch:
+        """The steps start..stop-1 of these."""
+        return Stretch(
+            self.steps.part(start, stop),
+            self.write[:, :, start:stop],
+            self.read[:, :, start:stop],
+            self.direct[:, :, start:stop],
+        )
+
+    def written(self) -> Tensor:
+        """What each input leaves in the state after the stretch, `[B, g, s, N]`."""
+        return self.steps.forward(self.write[:, :, :0], self.write)
+
+    def readings(self) -> Tensor:
+        """What each output reads of the state before the stretch, `[B, g, s, N]`."""
+        return self.steps.backward(self.read[:, :, :0], self.read)
+
+    def dense(self) -> Tensor:
+        """The operator of these steps alone, `[B, g, s, s]`.
+
+        Halves recursively: what connects two halves is a product of their factors.
+        """
+        out = self.write.new_zeros(*self.direct.shape, self.length)
+        self._fill(out)
+        return out
+
+    def _fill(self, out: Tensor) -> None:
+        if self.length == 1:
+            out[..., 0] = self.direct
+            return
+        middle = self.length // 2
+        early, late = self.part(0, middle), self.part(middle, self.length)
+        out[:, :, middle:, :middle] = late.readings() @ early.written().mT
+        early._fill(out[:, :, :middle, :middle])
+        late._fill(out[:, :, middle:, middle:])
+
+    def run(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs `[B, g, s, C]` and the next state, from a state `[B, g, C, N]` and inputs."""
+        if inputs.shape[-1] >= MANY_CHANNELS:
+            outputs = self.readings() @ state.mT + self.dense() @ inputs
+            carried = self.steps.forward(state, self.write)[:, :, : state.shape[-2]]
+            return outputs, carried + inputs.mT @ self.written()
+        outputs = self.direct[..., None] * inputs
+        state = state.clone()
+        for step in range(self.length):
+            outputs[:, :, step] += (state @ self.read[:, :, step, :, None])[..., 0]
+            self.steps.forward_(state, step)
+            state.addcmul_(inputs[:, :, step, :, None], self.write[:, :, step, None])
+        return outputs, state
+
+
+class RecurrentOperator(LinearOperator):
+    """A causal operator that is a linear recurrence with a state of `width` real numbers.
+
+    A subclass says its shape, its width and its stretches. Spectra are computed from stretches
+    without forming M (`hf_ess.spectra.factored`).
+
+    Source: realizations of causal operators, Dewilde and van der Veen, "Time-Varying Systems and
+    Computations", 1998; Parnichkun et al., ICML 2025, section 3.
+    """
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Real numbers in the state as it is carried (2N for N complex ones)."""
+
+    @abstractmethod
+    def stretch(self, groups: slice, start: int, stop: int) -> Stretch:
+        """Steps start..stop-1 of the chosen groups in float64."""
+
+    @property
+    def state_size(self) -> int | None:
+        return self.width
+
+    @property
+    def mixes(self) -> bool:
+        """Whether rounding in one number of the state reaches the others."""
+        return self.stretch(slice(0, 1), 0, 1).steps.mixes
+
+    def factor_bytes_per_group(self, kept: int, steps: int) -> int:
+        """Peak bytes of the spectra of one group: `kept` factors, and a stretch of `steps`."""
+        rows = min(self.width, self.length)
+        working = 8 * (rows + steps) * self.width + 4 * self.width**2
+        return self.batch * (kept * rows * self.width + working) * FLOAT64_BYTES
+
+    def dense_bytes_per_group(self) -> int:
+        factors = 8 * self.batch * self.length * self.width * FLOAT64_BYTES
+        return super().dense_bytes_per_group() + factors
+
+    def to_dense(self, groups: slice | None = None) -> Tensor:
+        chosen = groups if groups is not None else slice(0, self.groups)
+        return self.stretch(chosen, 0, self.length).dense()
+
+    def apply(self, u: Tensor, groups: slice | None = None) -> Tensor:
+        chosen = groups if groups is not None else slice(0, self.groups)
+        count = len(range(*chosen.indices(self.groups)))
+        expected = (self.batch, count, self.length)
+        if u.ndim != 4 or tuple(u.shape[:-1]) != expected:
+            raise InvalidInputError(
+                f"The operator maps inputs of shape {[*expected, 'C']}, got {list(u.shape)}."
+            )
+        channels = u.shape[-1]
+        state = torch.zeros(
+            self.batch, count, channels, self.width, dtype=torch.float64, device=u.device
+        )
+        outputs = torch.empty(u.shape, dtype=torch.float64, device=u.device)
+        for start in range(0, self.length, APPLIED_AT_ONCE):
+            stop = min(start + APPLIED_AT_ONCE, self.length)
+            inputs = u[:, :, start:stop].to(torch.float64)
+            outputs[:, :, start:stop], state = self.stretch(chosen, start, stop).run(state, inputs)
+        return outputs

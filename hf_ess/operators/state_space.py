@@ -1,0 +1,158 @@
+"""Linear recurrences with input-dependent features: state-space models and linear attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.operators.features import Feature, Span, common_size
+from hf_ess.operators.recurrent import RecurrentOperator, Stretch
+from hf_ess.operators.steps import planar
+from hf_ess.operators.transitions import Transition
+
+READS = ("after", "before")
+
+
+class StateSpaceOperator(RecurrentOperator):
+    """`h_i = A_i h_{i-1} + B_i u_i`, `y_i = Re(C_i h_i) + D_i u_i` for every group.
+
+    So `M_ij = C_i A_i ... A_{j+1} B_j` for j < i and `M_ii = C_i B_i + D_i`, the form of software.
+    With `reads="before"` the state is read before it is updated, as in the paper and in RWKV:
+    `y_i = C_i h_{i-1} + D_i u_i`, so that `M_ij = C_i A_{i-1} ... A_{j+1} B_j`, `M_ii = D_i`.
+
+    Features keep the model's dtype and are widened to float64 for a few groups and steps at a
+    time. Axes of size one are shared; a number of groups that divides G is repeated for
+    neighbouring groups (as heads share B and C in Mamba-2).
+
+    Args:
+        transition: `A_i`.
+        write: B `[B|1, G|g|1, L|1, N]`, real or complex.
+        read: C `[B|1, G|g|1, L|1, N]`, real or complex. With complex numbers the operator is the
+            real part and the state counts 2N real numbers.
+        direct: D `[B|1, G|g|1, L|1]`.
+        write_scale: factor on B_i (dt, input gates) `[B|1, G|g|1, L|1]`.
+        read_scale: factor on C_i alone, not on D (normalisers) `[B|1, G|g|1, L|1]`.
+        reads: "after" or "before" the update.
+        batch, groups, length: sizes that no feature shows because all share it.
+
+    Raises:
+        InvalidTypeError: features that are no floating-point tensors.
+        InvalidInputError: shapes that do not fit together.
+        NonFiniteError: NaN or infinite features.
+
+    Source: Parnichkun et al., ICML 2025, section 3 (linear recurrences); Dao and Gu, ICML 2024.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import ScalarDecay, StateSpaceOperator
+        >>> key, query = torch.rand(1, 2, 6, 4), torch.rand(1, 2, 6, 4)
+        >>> linear_attention = StateSpaceOperator(ScalarDecay(torch.zeros(1, 1, 1)), key, query)
+        >>> expected = (query @ key.mT).tril().double()
+        >>> torch.allclose(linear_attention.to_dense(), expected)
+        True
+    """
+
+    def __init__(
+        self,
+        transition: Transition,
+        write: Tensor,
+        read: Tensor,
+        *,
+        direct: Tensor | None = None,
+        write_scale: Tensor | None = None,
+        read_scale: Tensor | None = None,
+        reads: str = "after",
+        batch: int = 1,
+        groups: int = 1,
+        length: int = 1,
+    ) -> None:
+        if reads not in READS:
+            raise InvalidInputError(f"reads must be one of {READS}, got {reads!r}.")
+        self.transition = transition
+        self.reads = reads
+        self._write = Feature("write vectors", write, 4)
+        self._read = Feature("read vectors", read, 4)
+        scalars = {"direct terms": direct, "write scales": write_scale, "read scales": read_scale}
+        self._direct, self._write_scale, self._read_scale = (
+            None if tensor is None else Feature(name, tensor, 3) for name, tensor in scalars.items()
+        )
+        features = [*transition.features, self._write, self._read]
+        features += [f for f in (self._direct, self._write_scale, self._read_scale) if f]
+        self._sizes = _sizes(features, batch, groups, length)
+        self._state = _state(transition, write, read)
+        self.is_complex = transition.is_complex or write.is_complex() or read.is_complex()
+
+    @property
+    def batch(self) -> int:
+        return self._sizes[0]
+
+    @property
+    def groups(self) -> int:
+        return self._sizes[1]
+
+    @property
+    def length(self) -> int:
+        return self._sizes[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self._write.tensor.device
+
+    @property
+    def width(self) -> int:
+        return 2 * self._state if self.is_complex else self._state
+
+    def stretch(self, groups: slice, start: int, stop: int) -> Stretch:
+        span = Span(groups, self.groups, start, stop)
+        shape = self.batch, len(range(*groups.indices(self.groups))), stop - start
+        write = _scaled(self._write, self._write_scale, span)
+        read = _scaled(self._read, self._read_scale, span)
+        direct = write.new_zeros(1, dtype=torch.float64)
+        if self._direct is not None:
+            direct = self._direct.widened(span)
+        steps = self.transition.steps(span, complex_state=self.is_complex)
+        if self.reads == "after":
+            direct = direct + _real_product(read, write, self._state)
+        if self.is_complex:
+            write, read = (
+                vectors.expand(*vectors.shape[:-1], self._state) for vectors in (write, read)
+            )
+            write = planar(write.to(torch.complex128))
+            read = planar(read.to(torch.complex128), conjugate=True)
+        write, read = write.expand(*shape, self.width), read.expand(*shape, self.width)
+        if self.reads == "after":
+            read = steps.before(read)
+        return Stretch(steps, write, read.expand(*shape, self.width), direct.expand(shape))
+
+
+def _scaled(vectors: Feature, scale: Feature | None, span: Span) -> Tensor:
+    widened = vectors.widened(span)
+    return widened if scale is None else widened * scale.widened(span)[..., None]
+
+
+def _real_product(read: Tensor, write: Tensor, state: int) -> Tensor:
+    """`Re(C_i B_i)`, `[B|1, g|1, s|1]`."""
+    product = read * write
+    product = product.expand(*product.shape[:-1], state)
+    return product.sum(-1).real if product.is_complex() else product.sum(-1)
+
+
+def _sizes(features: list[Feature], batch: int, groups: int, length: int) -> tuple[int, int, int]:
+    """B, G and L that all features agree on."""
+    shown = {feature.name: feature.tensor.shape for feature in features}
+    samples = common_size({"batch": batch} | {k: v[0] for k, v in shown.items()}, "samples")
+    steps = common_size({"length": length} | {k: v[2] for k, v in shown.items()}, "length")
+    total = max(groups, *(shape[1] for shape in shown.values()))
+    wrong = [name for name, shape in shown.items() if total % shape[1]]
+    if wrong:
+        raise InvalidInputError(
+            f"The groups of the {', '.join(wrong)} do not divide the {total} groups."
+        )
+    return samples, total, steps
+
+
+def _state(transition: Transition, write: Tensor, read: Tensor) -> int:
+    """N that transition and vectors agree on."""
+    sizes = {"transition": transition.state, "write": write.shape[-1], "read": read.shape[-1]}
+    return common_size(sizes, "state")
