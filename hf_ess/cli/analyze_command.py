@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
 PIPED_WIDTH = 120
+STDIN = Path("-")
 
 
 def analyze(
@@ -65,7 +65,6 @@ def analyze(
     """Measure the effective state-size of every layer of a model on a text."""
     import hf_ess
 
-    _show_warnings_plainly()
     texts = _texts(text, file)
     arguments: dict[str, Any] = {
         "positions": parsed_positions(positions),
@@ -82,15 +81,16 @@ def analyze(
     if out is not None:
         from hf_ess.report import check_writable
 
-        check_writable(out, REPORT_BYTES)
+        check_writable(out, REPORT_BYTES, remove_created=True)
     try:
         report = hf_ess.analyze(model, texts, **arguments)
     except hf_ess.AnalysisInterrupted as interruption:
         _keep_incomplete(interruption.report, out)
         raise
-    _print(report, output)
+    # Saved first: whoever reads our output may close it early.
     if out is not None:
         _save(report, out, plots)
+    _print(report, output)
 
 
 def parsed_positions(words: str) -> Any:
@@ -106,16 +106,28 @@ def parsed_positions(words: str) -> Any:
 
 
 def parsed_layers(words: str | None) -> list[int | str] | None:
-    """Indices, ranges of indices and names from a comma-separated list."""
+    """Indices, ranges of indices and names from a comma-separated list.
+
+    Raises:
+        InvalidInputError: nothing is listed, or a range ends before it begins.
+
+    Example:
+        >>> parsed_layers("0, 4-6, model.layers.9")
+        [0, 4, 5, 6, 'model.layers.9']
+    """
     if words is None:
         return None
     layers: list[int | str] = []
-    for word in words.split(","):
-        first, _, last = word.partition("-")
-        if first.isdigit() and last.isdigit():
+    for word in _listed("--layers", words):
+        first, dash, last = word.partition("-")
+        if first.isdecimal() and not dash:
+            layers.append(int(first))
+        elif first.isdecimal() and last.isdecimal():
+            if int(last) < int(first):
+                raise InvalidInputError(f"--layers {word!r} ends before it begins.")
             layers.extend(range(int(first), int(last) + 1))
         else:
-            layers.append(int(word) if word.isdigit() else word.strip())
+            layers.append(word)
     return layers
 
 
@@ -127,16 +139,24 @@ def _parsed_window(words: str | None) -> Any:
 
 
 def _whole_numbers(option: str, words: str) -> list[int]:
+    listed = _listed(option, words)
     try:
-        return [int(word) for word in words.split(",") if word.strip()]
+        return [int(word) for word in listed]
     except ValueError:
         raise InvalidInputError(f"{option} {words!r} is not a list of whole numbers.") from None
+
+
+def _listed(option: str, words: str) -> list[str]:
+    listed = [word.strip() for word in words.split(",") if word.strip()]
+    if not listed:
+        raise InvalidInputError(f"{option} {words!r} lists nothing.")
+    return listed
 
 
 def _texts(texts: list[str] | None, files: list[Path] | None) -> list[str]:
     """The texts of the options, or of stdin where there are none."""
     chosen = list(texts or [])
-    chosen += [sys.stdin.read() if str(path) == "-" else _read(path) for path in files or []]
+    chosen += [_read(path) for path in files or []]
     if chosen:
         return chosen
     if sys.stdin.isatty():
@@ -144,25 +164,22 @@ def _texts(texts: list[str] | None, files: list[Path] | None) -> list[str]:
             "There is no text to analyse.",
             fix="Give --text, --file, or pipe a text into the command.",
         )
-    return [sys.stdin.read()]
+    return [_read(STDIN)]
 
 
 def _read(path: Path) -> str:
+    name = "stdin" if path == STDIN else str(path)
     try:
-        return path.read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is not a UTF-8 text file: {error.reason}.") from error
+        raise InvalidInputError(
+            f"{name} is not UTF-8 text: {error.reason} at byte {error.start}.",
+            causes=["it is no text file", "it is in another encoding"],
+            fix="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
+        ) from error
     except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _show_warnings_plainly() -> None:
-    """A warning is one line for the person at the terminal, not a place in our code."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
-
-    warnings.showwarning = cast(Any, show)
+        raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def _print(report: ESSReport, output: Format) -> None:

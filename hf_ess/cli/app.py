@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, cast
 
-import click
 import typer
 
 import hf_ess
@@ -43,21 +46,38 @@ def options(
     """Measure how much memory a sequence model really uses (effective state-size)."""
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """A warning is one line for the person at the terminal, not a place in our code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = cast(Any, show)
+        yield
+
+
 def main() -> None:
     """Runs the command line and exits with its status."""
     try:
-        status = app(standalone_mode=False)
+        with _plain_warnings():
+            app()
     except HfEssError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != EXIT_INTERRUPTED:
+            raise
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Writes out what is buffered; if its reader (head, less) is gone, nobody is to be told."""
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output (head, less) is gone; there is nobody to tell.
-        sys.stderr.close()
-        sys.exit(EXIT_ERROR)
-    sys.exit(status if isinstance(status, int) else 0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
