@@ -13,7 +13,14 @@ from torch import Tensor
 from hf_ess.errors import NonFiniteError
 from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators import LinearOperator, ResidualMeter, future_share, residual_bound
-from hf_ess.spectra import Request, Spectra, dense_block_singular_values
+from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.spectra import (
+    Request,
+    Spectra,
+    dense_block_singular_values,
+    has_own_route,
+    operator_block_singular_values,
+)
 from model_adapters import LayerOperator
 
 # Softmax weights on masked keys are zero to the last bit; structured operators round.
@@ -130,22 +137,45 @@ class OperatorMeasurer:
         self._check_finite("inputs", self.layer.inputs)
         self._check_finite("outputs", self.layer.outputs)
         meter = ResidualMeter(operator.batch)
-        parts, future = [], 0.0
-        for groups in operator.group_chunks(self.settings.memory_budget // 2):
-            dense = operator.to_dense(groups)
-            meter.add(dense, self.layer.inputs[:, groups], self.layer.outputs[:, groups])
-            future = max(future, future_share(dense))
-            parts.append(self._spectra_of(dense))
+        try:
+            if has_own_route(operator):
+                parts, future = self._by_structure(meter), 0.0
+            else:
+                parts, future = self._by_dense_chunks(meter)
+        except NonFiniteError as error:
+            raise self._non_finite("operator") from error
         return self._joined(operator, parts, meter, future)
 
-    def _spectra_of(self, dense: Tensor) -> _Part:
-        try:
+    def _by_structure(self, meter: ResidualMeter) -> list[_Part]:
+        """Spectra without forming M; such operators are causal by construction."""
+        operator = self.layer.operator
+        bytes_per_group = 8 * self.layer.inputs[:, :1].numel() * FLOAT64_BYTES
+        step = max(1, self.settings.memory_budget // (4 * bytes_per_group))
+        for start in range(0, operator.groups, step):
+            groups = slice(start, min(start + step, operator.groups))
+            self._verify(meter, operator.apply(self.layer.inputs[:, groups], groups), groups)
+        spectra = operator_block_singular_values(
+            operator, self.request, memory_budget=self.settings.memory_budget
+        )
+        return [_Part.of(spectra, self.settings)]
+
+    def _by_dense_chunks(self, meter: ResidualMeter) -> tuple[list[_Part], float]:
+        parts, future = [], 0.0
+        for groups in self.layer.operator.group_chunks(self.settings.memory_budget // 2):
+            dense = self.layer.operator.to_dense(groups)
+            self._verify(meter, dense @ self.layer.inputs[:, groups].to(torch.float64), groups)
+            future = max(future, future_share(dense))
             spectra = dense_block_singular_values(
                 dense, self.request, memory_budget=self.settings.memory_budget
             )
-        except NonFiniteError as error:
-            raise self._non_finite("operator") from error
-        return _Part.of(spectra, self.settings)
+            parts.append(_Part.of(spectra, self.settings))
+        return parts, future
+
+    def _verify(self, meter: ResidualMeter, rebuilt: Tensor, groups: slice) -> None:
+        gate = self.layer.output_gate
+        if gate is not None:
+            rebuilt = rebuilt * gate[:, groups].to(torch.float64)
+        meter.add_rebuilt(rebuilt, self.layer.outputs[:, groups])
 
     def _joined(
         self, operator: LinearOperator, parts: list[_Part], meter: ResidualMeter, future: float

@@ -1,7 +1,11 @@
 """Singular values of the blocks of causal operators, by the method that fits their structure."""
 
 from hf_ess.spectra.blocks import Window, resolve_window
-from hf_ess.spectra.dispatch import block_singular_values, operator_block_singular_values
+from hf_ess.spectra.dispatch import (
+    block_singular_values,
+    has_own_route,
+    operator_block_singular_values,
+)
 from hf_ess.spectra.engine import (
     DEFAULT_MEMORY_BUDGET,
     METHODS,
@@ -9,6 +13,7 @@ from hf_ess.spectra.engine import (
     dense_block_singular_values,
 )
 from hf_ess.spectra.factored import factored_block_singular_values
+from hf_ess.spectra.mimo import mimo_block_singular_values, randomized_block_singular_values
 from hf_ess.spectra.positions import Positions, resolve_positions
 from hf_ess.spectra.spectra import Spectra
 
@@ -22,7 +27,10 @@ __all__ = [
     "block_singular_values",
     "dense_block_singular_values",
     "factored_block_singular_values",
+    "has_own_route",
+    "mimo_block_singular_values",
     "operator_block_singular_values",
+    "randomized_block_singular_values",
     "resolve_positions",
     "resolve_window",
 ]

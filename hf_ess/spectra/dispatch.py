@@ -104,6 +104,20 @@ def operator_block_singular_values(
     return Spectra.concatenate(parts, dim=1)
 
 
+def has_own_route(operator: LinearOperator) -> bool:
+    """Whether the spectra of this type of operator are computed without forming M.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import DenseOperator
+        >>> from hf_ess.spectra import has_own_route
+        >>> has_own_route(DenseOperator(torch.ones(3, 3).tril()))
+        False
+    """
+    route = operator_block_singular_values.dispatch
+    return route(type(operator)) is not route(LinearOperator)
+
+
 def _as_operator(matrix: object) -> tuple[DenseOperator, Sequence[int]]:
     """A matrix `[..., L, L]` as operators `[1, G, L, L]`, and its leading shape."""
     if isinstance(matrix, np.ndarray):
