@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -71,13 +70,3 @@ def main() -> None:
             raise
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    finally:
-        _flush_output()
-
-
-def _flush_output() -> None:
-    """Writes out what is buffered; if its reader (head, less) is gone, nobody is to be told."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -90,9 +90,7 @@ def test_json_alone_on_stdout_and_bars_off(llama_folder):
 
 
 def test_a_reader_that_leaves_early():
-    process = subprocess.Popen(
-        [*COMMAND, "adapters"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([*COMMAND, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     messages = process.stderr.read().decode()
     process.stderr.close()
