@@ -103,8 +103,11 @@ def _load_gguf(path: Path, dtype: torch.dtype) -> LoadedModel:
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            **where,
+            dtype=dtype,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
         )
     except Exception as error:
         raise ModelLoadError(
@@ -112,6 +115,7 @@ def _load_gguf(path: Path, dtype: torch.dtype) -> LoadedModel:
             causes=["the file is truncated or damaged", "its architecture is not supported"],
             fix="Download the file again, or use the original checkpoint.",
         ) from error
+    _check_no_weight_is_missing(str(path), model, found)
     model.config._name_or_path = path.name
     return LoadedModel(model, tokenizer)
 
@@ -135,7 +139,7 @@ def _load_pretrained(
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    name = str(path) if path.is_dir() else str(source)
+    name = str(path) if path.is_dir() and str(source) else str(source)
     _check_name(name, path)
     try:
         config = AutoConfig.from_pretrained(name, **options)
@@ -150,16 +154,22 @@ def _load_pretrained(
             fix="Choose a causal language model (a decoder).",
         )
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, config=config, dtype=dtype or "auto", **options
+        model, found = AutoModelForCausalLM.from_pretrained(
+            name, config=config, dtype=dtype or "auto", output_loading_info=True, **options
         )
     except Exception as error:
         raise _load_error(name, path, error) from error
+    _check_no_weight_is_missing(name, model, found)
     return LoadedModel(model, _tokenizer(name, options))
 
 
 def _check_name(name: str, path: Path) -> None:
     """Tells a mistyped path from a Hub id before the Hub is asked."""
+    if not name.strip():
+        raise ModelLoadError(
+            "The name of the model is empty.",
+            fix="Pass a Hub id (organisation/name), a local folder, or the path of a .gguf file.",
+        )
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if not path.exists() and looks_like_path:
         raise ModelLoadError(
@@ -172,18 +182,33 @@ def _check_name(name: str, path: Path) -> None:
         )
 
 
+def _check_no_weight_is_missing(name: str, model: nn.Module, found: dict[str, Any]) -> None:
+    """Random numbers stand in for weights that a checkpoint lacks; only a head may be so."""
+    backbone = f"{getattr(model, 'base_model_prefix', '')}."
+    missing = sorted(key for key in found["missing_keys"] if key.startswith(backbone))
+    if missing:
+        raise ModelLoadError(
+            f"{name} has no values for {len(missing)} weights, first {missing[0]}.",
+            causes=["the checkpoint is not complete", "its config.json is that of another model"],
+            fix="Download or save the checkpoint again.",
+        )
+
+
 def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
-    if path.is_dir():
+    if "trust_remote_code" in str(error):
+        causes = ["the checkpoint needs its own Python code, and trust_remote_code is off"]
+        fix = (
+            "Read that code; if you trust it, pass trust_remote_code=True (--trust-remote-code at "
+            "the command line)."
+        )
+    elif path.is_dir():
         causes = ["the folder holds no transformers checkpoint", "a file in it is damaged"]
-        if "trust_remote_code" in str(error):
-            causes = ["the checkpoint needs its own Python code, and trust_remote_code is off"]
         fix = "Save the model there with save_pretrained."
     else:
         causes = [
             "the name is mistyped",
             "the repository is gated or private and you are not logged in (`hf auth login`)",
             "the Hub is out of reach (HF_HUB_OFFLINE is set, or there is no network)",
-            "the checkpoint needs its own Python code, and trust_remote_code is off",
         ]
         fix = "Check the name on the Hub, or pass a local folder."
     return ModelLoadError(f"{name} cannot be loaded: {_first_line(error)}", causes=causes, fix=fix)
