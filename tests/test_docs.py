@@ -1,0 +1,54 @@
+"""The Python code of the README and of every page runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if page.exists()
+]
+PYTHON = re.compile(r"^```python[^\S\n]*\n(.*?)^```[^\S\n]*$", re.DOTALL | re.MULTILINE)
+
+
+def python_blocks(text):
+    """The code blocks of a page with the line on which each begins; other languages are left."""
+    return [(text[: match.start(1)].count("\n"), match[1]) for match in PYTHON.finditer(text)]
+
+
+def _without_network(*_args, **_kwargs):
+    raise AssertionError("a page asked the network")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_a_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", _without_network)
+    blocks = python_blocks(page.read_text(encoding="utf-8"))
+    if not blocks:
+        pytest.skip("no Python code on this page")
+    namespace = {"__name__": "__main__"}
+    try:
+        for line, block in blocks:
+            # Padded with empty lines, so that a traceback names the line of the page.
+            code = compile("\n" * line + block, str(page), "exec")
+            exec(code, namespace)
+    finally:
+        plt.close("all")
+    assert "hf_ess" in namespace or any("hf_ess" in block for _, block in blocks)
+
+
+def test_only_python_blocks_are_found():
+    text = (
+        "a\n```python\nx = 1\n```\n```console\n$ y\n```\n```pycon\n>>> z\n```\n```python\nw\n```\n"
+    )
+    assert python_blocks(text) == [(2, "x = 1\n"), (11, "w\n")]
+
+
+def test_there_are_pages():
+    assert PAGES
