@@ -21,11 +21,14 @@ from hf_ess.spectra.spectra import Spectra
 DEFAULT_MEMORY_BUDGET = 2**31
 
 METHODS = ("auto", "gram", "svd")
+# Up to this length SVD costs next to nothing, and its error is that of the entries.
+SHORT = 64
 
 _REASONS = {
     "gram": "exact to its error bound and several times faster than SVD",
     "svd": "asked for",
     "gram+svd": "SVD where the error of the Gram reaches the smallest tolerance",
+    "short": "short enough for an SVD of each block",
 }
 
 
@@ -47,6 +50,10 @@ class Request:
         floor = self.tolerance_floor
         if floor is not None and not floor >= 0:
             raise InvalidInputError(f"tolerance_floor must be >= 0 or None, got {floor!r}.")
+
+    def method_for(self, length: int) -> str:
+        """The method for operators of a length: short ones are decomposed one by one."""
+        return "svd" if self.method == "auto" and length <= SHORT else self.method
 
 
 def dense_block_singular_values(
@@ -81,7 +88,7 @@ def dense_block_singular_values(
         spare = max(0, memory_budget - flat.numel() * FLOAT64_BYTES)
         workers = min(torch.get_num_threads(), spare // _task_bytes(flat))
         run_tasks(tasks, workers if flat.device.type == "cpu" else 1)
-        return store.spectra(matrices.shape[:-2], request)
+        return store.spectra(matrices.shape[:-2], request, matrices.shape[-1])
 
 
 def _refuse_non_finite(matrices: Tensor) -> None:
@@ -129,7 +136,8 @@ def _solve_half(
         positions = tuple(request.positions[n] for n in half)
         region = region_of(matrices[chosen], positions, request.window, flipped=flipped)
         index_of = dict(zip(region.positions, half, strict=True))
-        solutions = _by_svd(region) if request.method == "svd" else _by_gram(region, request)
+        by_svd = request.method_for(matrices.shape[-1]) == "svd"
+        solutions = _by_svd(region) if by_svd else _by_gram(region, request)
         for solved in solutions:
             store.put(chosen, index_of[solved.position], solved)
             if stop.is_set():
@@ -213,12 +221,16 @@ class _Store:
         self.sizes[chosen, index] = size
         self.from_squares[chosen, index] = solved.from_squares
 
-    def spectra(self, leading: torch.Size, request: Request) -> Spectra:
-        method = request.method
-        name = "svd" if method == "svd" else "gram"
-        if method == "auto" and not self.from_squares.all():
+    def spectra(self, leading: torch.Size, request: Request, length: int) -> Spectra:
+        name = method = request.method_for(length)
+        reason = _REASONS["short" if request.method != method else "svd"]
+        if method == "gram":
+            reason = "asked for"
+        elif method == "auto" and self.from_squares.all():
+            name, reason = "gram", _REASONS["gram"]
+        elif method == "auto":
             name = "gram+svd" if self.from_squares.any() else "svd"
-        reason = _REASONS["gram+svd" if name == "svd" and method == "auto" else name]
+            reason = _REASONS["gram+svd"]
         spectra = Spectra(
             self.values,
             self.error,
@@ -227,6 +239,6 @@ class _Store:
             positions=request.positions,
             window=request.window,
             method=name,
-            reason="asked for" if method == "gram" else reason,
+            reason=reason,
         )
         return spectra.reshape(leading)

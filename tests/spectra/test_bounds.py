@@ -115,19 +115,25 @@ def test_undecided_refuses_what_is_no_tolerance(tolerance):
 
 
 def test_auto_takes_svd_only_where_the_gram_is_too_coarse():
-    matrices = torch.stack([peaked_attention(30), 1e4 * peaked_attention(30)])
+    matrices = torch.stack([peaked_attention(96), 1e4 * peaked_attention(96)])
     spectra = block_singular_values(matrices, "all", tolerance_floor=1e-5)
     assert spectra.method == "gram+svd"
     assert "tolerance" in spectra.reason
     assert spectra.from_squares[0].all()
-    assert not spectra.from_squares[1, 10:20].any()
+    assert not spectra.from_squares[1, 30:60].any()
     assert (spectra.error_bound < 1e-5).all()
     expected = block_singular_values(matrices, "all", method="svd").values
     torch.testing.assert_close(spectra.values, expected, rtol=0, atol=1e-5)
 
 
+def test_auto_decomposes_short_operators_one_by_one():
+    spectra = block_singular_values(peaked_attention(64), "all")
+    assert (spectra.method, spectra.reason) == ("svd", "short enough for an SVD of each block")
+    assert (spectra.error_bound <= 1e-13 * spectra.values[..., 0]).all()
+
+
 @pytest.mark.parametrize(("floor", "method"), [(None, "gram"), (1e-3, "gram"), (0.0, "svd")])
 def test_auto_names_what_it_did(floor, method):
-    spectra = block_singular_values(peaked_attention(20), "all", tolerance_floor=floor)
+    spectra = block_singular_values(peaked_attention(80), "all", tolerance_floor=floor)
     assert spectra.method == method
     assert spectra.reason

@@ -195,7 +195,7 @@ def test_a_registered_route_is_taken_and_nothing_is_formed(operators):
     operator = Structured(operators)
     assert block_singular_values(operator, 5).method == "structured"
     assert operator.formed == []
-    assert block_singular_values(FormedOnDemand(operators), 5).method == "gram"
+    assert block_singular_values(FormedOnDemand(operators), 5).method == "svd"
 
 
 def test_spectra_of_other_sizes_are_joined_with_zeros():
