@@ -55,7 +55,7 @@ def record_operators(
     compiled, model = model, getattr(model, "_orig_mod", model)
     recorder = Recorder(model, sink)
     with ExitStack() as stack:
-        stack.enter_context(_eager_execution(compiled))
+        stack.enter_context(eager_execution(compiled))
         stack.enter_context(_innermost(recorder))
         stack.enter_context(_running_modules(model, recorder))
         for adapter in registered_adapters() if adapters is None else adapters:
@@ -83,7 +83,7 @@ def _check(model: nn.Module, sink: Sink) -> None:
         )
 
 
-def _eager_execution(model: nn.Module) -> AbstractContextManager[Any]:
+def eager_execution(model: nn.Module) -> AbstractContextManager[Any]:
     """Compiled modules would run past the hooks without a word; run them eagerly."""
     compiled = any(
         module._compiled_call_impl is not None or hasattr(module, "_orig_mod")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model_adapters.recorder import LayerOperator, RefusedLayer, layer_index
-from model_adapters.recording import record_operators
+from model_adapters.recording import eager_execution, record_operators
 
 # Modules of these exact types treat every token alone.
 _POINTWISE = (
@@ -95,28 +95,45 @@ def _modules_that_mix(
     """The innermost modules outside of the claimed ones in which a token reaches later ones."""
     mixing: dict[str, nn.Module] = {}
     asking = _Asking()
+    named = dict(model.named_modules())
+    mixers = {named[name] for name in claimed if name in named}
     handles = []
     try:
-        for name, module in model.named_modules():
-            if type(module) in _POINTWISE or not name or _related(name, claimed):
+        for name, module in named.items():
+            if type(module) in _POINTWISE or not name or _related(name, module, claimed, mixers):
                 continue
             handles.append(
                 module.register_forward_hook(_asks(name, lengths, mixing, asking), with_kwargs=True)
             )
-        run()
+        with eager_execution(model):
+            run()
     finally:
         for handle in handles:
             handle.remove()
+    return _innermost(mixing)
+
+
+def _innermost(mixing: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Those that hold no other, where a shift without weights counts to the mixer around it."""
+    weighted = {name for name, module in mixing.items() if any(True for _ in module.parameters())}
+    mixers = {
+        name
+        for name in mixing
+        if name in weighted or not any(name.startswith(f"{other}.") for other in weighted)
+    }
     return {
         name: module
         for name, module in mixing.items()
-        if not any(other.startswith(f"{name}.") for other in mixing)
+        if name in mixers and not any(other.startswith(f"{name}.") for other in mixers)
     }
 
 
-def _related(name: str, claimed: set[str]) -> bool:
-    """Whether a module is claimed, holds a claimed one, or is a part of one."""
-    return any(
+def _related(name: str, module: nn.Module, claimed: set[str], mixers: set[nn.Module]) -> bool:
+    """Whether a module is claimed, holds a claimed one, or is a part of one.
+
+    A mixer that several layers share has one name and is held by all of them.
+    """
+    return any(part in mixers for part in module.modules()) or any(
         name == other or other.startswith(f"{name}.") or name.startswith(f"{other}.")
         for other in claimed
     )

@@ -138,6 +138,8 @@ def analyze(
             trust_remote_code=trust_remote_code,
         )
         model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
+    # A compiled model would run past the hooks; what it was compiled from computes the same.
+    model = getattr(model, "_orig_mod", model)
     check_model(model)
     samples = samples_from(inputs, tokenizer)
     check_token_ids(model, [sample.ids for sample in samples])

@@ -109,3 +109,34 @@ def test_an_unknown_mixer_cannot_be_chosen():
     with pytest.raises(hf_ess.InvalidInputError, match="No analysable layer is called 0") as caught:
         analyze(Decoder(Lstm, InlineAttention), IDS, layers=[0])
     assert "layers.1.mixer" in caught.value.fix
+
+
+def test_layers_that_share_a_mixer_are_runs_of_it(recwarn):
+    shared = InlineAttention()
+    report = analyze(Decoder(lambda: shared, Pointwise, lambda: shared), IDS)
+    assert [(layer.name, layer.call) for layer in report.verified_layers] == [
+        ("layers.0.mixer", 0),
+        ("layers.0.mixer", 1),
+    ]
+    first, second = report.layers
+    assert not np.array_equal(first.entropy_ess, second.entropy_ess)
+    assert report.unsupported == []
+    assert not recwarn.list
+    assert "0 (run 2)" in report.summary()
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place", "one layer"])
+def test_a_compiled_model_is_analysed_as_it_was_before(how):
+    reference = analyze(Decoder(InlineAttention, Pointwise), IDS)
+    model = Decoder(InlineAttention, Pointwise)
+    if how == "wrapped":
+        model = torch.compile(model)
+    elif how == "in place":
+        model.compile()
+    else:
+        model.layers[0].compile()
+    report = analyze(model, IDS)
+    assert report.unsupported == []
+    assert [layer.name for layer in report.verified_layers] == ["layers.0.mixer"]
+    np.testing.assert_array_equal(report.layers[0].entropy_ess, reference.layers[0].entropy_ess)
+    assert report.warnings == []

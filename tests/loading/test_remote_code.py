@@ -93,6 +93,14 @@ def test_run_where_it_is_trusted(remote, marker):
     assert len(report.verified_layers) == 2
 
 
+def test_run_where_the_command_line_trusts_it(remote, marker, run_command):
+    arguments = ["analyze", remote, "--text", "w5 w6 w7", "--format", "json"]
+    status, out, _ = run_command(*arguments, "--trust-remote-code")
+    assert status == 0
+    assert json.loads(out)["provenance"]["model_class"] == "FarForCausalLM"
+    assert marker.exists()
+
+
 def test_a_known_type_does_not_run_code_that_comes_along(remote, marker):
     config = json.loads((remote / "config.json").read_text()) | {"model_type": "llama"}
     (remote / "config.json").write_text(json.dumps(config))
