@@ -7,8 +7,13 @@ from hf_ess.operators.attention import (
     SoftmaxAttentionOperator,
     SoftmaxWeights,
 )
+from hf_ess.operators.compositions import ColumnScaled, Product, RowScaled, Sum
+from hf_ess.operators.convolution import ConvolutionOperator, ModalConvolution
 from hf_ess.operators.dense import DenseOperator, future_share
+from hf_ess.operators.jacobian import JacobianOperator
 from hf_ess.operators.linear_operator import LinearOperator
+from hf_ess.operators.mimo import DenseMimoOperator, MimoOperator, block_future_share
+from hf_ess.operators.realizations import realization
 from hf_ess.operators.recurrent import RecurrentOperator
 from hf_ess.operators.state_space import StateSpaceOperator
 from hf_ess.operators.transitions import (
@@ -26,21 +31,32 @@ __all__ = [
     "RESIDUAL_BOUNDS",
     "AttentionOperator",
     "AttentionWeights",
+    "ColumnScaled",
+    "ConvolutionOperator",
     "DeltaRule",
+    "DenseMimoOperator",
     "DenseOperator",
     "DenseTransition",
     "DiagonalDecay",
     "DiagonalPlusLowRank",
+    "JacobianOperator",
     "LinearOperator",
+    "MimoOperator",
+    "ModalConvolution",
     "OuterDecay",
+    "Product",
     "RecurrentOperator",
     "ResidualMeter",
+    "RowScaled",
     "ScalarDecay",
     "ScoredAttentionOperator",
     "SoftmaxAttentionOperator",
     "SoftmaxWeights",
     "StateSpaceOperator",
+    "Sum",
     "Transition",
+    "block_future_share",
     "future_share",
+    "realization",
     "residual_bound",
 ]

@@ -27,19 +27,18 @@ def planar(vectors: Tensor, *, conjugate: bool = False) -> Tensor:
     return torch.cat([vectors.real, imaginary], -1)
 
 
-def _multiply(rows: Tensor, factors: Tensor, *, conjugate: bool) -> Tensor:
-    """Rows times diagonal factors, real or complex (then of planar rows)."""
+def _multiply(out: Tensor, rows: Tensor, factors: Tensor, *, conjugate: bool) -> None:
+    """Puts rows times diagonal factors, real or complex (then of planar rows), into `out`."""
     if not factors.is_complex():
-        return rows * factors
+        torch.mul(rows, factors, out=out)
+        return
     real, imaginary = rows.chunk(2, -1)
     turned = -factors.imag if conjugate else factors.imag
-    return torch.cat(
-        [
-            real * factors.real - imaginary * turned,
-            real * turned + imaginary * factors.real,
-        ],
-        -1,
-    )
+    products = [
+        real * factors.real - imaginary * turned,
+        real * turned + imaginary * factors.real,
+    ]
+    torch.cat(products, -1, out=out)
 
 
 class Steps(ABC):
@@ -68,10 +67,6 @@ class Steps(ABC):
     def backward_(self, rows: Tensor, step: int) -> None:
         """`rows @ A` of one step, in place."""
 
-    @abstractmethod
-    def before(self, read: Tensor) -> Tensor:
-        """`C_t A_t` of every step at once, `[B, g, s, N]`."""
-
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
         """Rows after all steps, then one for each step's own input, `[B, g, r + s, N]`."""
         known = rows.shape[-2]
@@ -92,13 +87,21 @@ class Steps(ABC):
         return out
 
 
+class TransitionSteps(Steps):
+    """Steps that can also turn what reads the state after a step into what reads it before."""
+
+    @abstractmethod
+    def before(self, read: Tensor) -> Tensor:
+        """`C_t A_t` of every step at once, `[B, g, s, N]`."""
+
+
 def _with_room(rows: Tensor, more: int) -> Tensor:
     """Uninitialised room for rows and so many more."""
     batch, groups, known, width = rows.shape
     return rows.new_empty(batch, groups, known + more, width)
 
 
-class DiagonalSteps(Steps):
+class DiagonalSteps(TransitionSteps):
     """`A_t = diag(decay_t)`, decay `[B|1, g|1, s, N|1]`, float64 or complex128."""
 
     mixes = False
@@ -122,12 +125,14 @@ class DiagonalSteps(Steps):
     def _step(self, rows: Tensor, step: int, *, conjugate: bool) -> None:
         factors = self.decay[:, :, step : step + 1]
         if factors.is_complex():
-            rows.copy_(_multiply(rows, factors, conjugate=conjugate))
+            _multiply(rows, rows.clone(), factors, conjugate=conjugate)
         else:
             rows.mul_(factors)
 
     def before(self, read: Tensor) -> Tensor:
-        return _multiply(read, self.decay, conjugate=True)
+        out = torch.empty_like(read, memory_format=torch.contiguous_format)
+        _multiply(out, read, self.decay, conjugate=True)
+        return out
 
     # Products from either end need no quotients, so that resets (decay 0) need no care.
     def from_start(self) -> Tensor:
@@ -141,8 +146,8 @@ class DiagonalSteps(Steps):
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
         products, known = self.to_end(), rows.shape[-2]
         out = _with_room(rows, self.length)
-        out[:, :, :known] = _multiply(rows, products[:, :, :1], conjugate=False)
-        out[:, :, known:-1] = _multiply(write[:, :, :-1], products[:, :, 1:], conjugate=False)
+        _multiply(out[:, :, :known], rows, products[:, :, :1], conjugate=False)
+        _multiply(out[:, :, known:-1], write[:, :, :-1], products[:, :, 1:], conjugate=False)
         out[:, :, -1] = write[:, :, -1]
         return out
 
@@ -150,8 +155,8 @@ class DiagonalSteps(Steps):
         products, new = self.from_start(), self.length
         out = _with_room(rows, new)
         out[:, :, 0] = read[:, :, 0]
-        out[:, :, 1:new] = _multiply(read[:, :, 1:], products[:, :, :-1], conjugate=True)
-        out[:, :, new:] = _multiply(rows, products[:, :, -1:], conjugate=True)
+        _multiply(out[:, :, 1:new], read[:, :, 1:], products[:, :, :-1], conjugate=True)
+        _multiply(out[:, :, new:], rows, products[:, :, -1:], conjugate=True)
         return out
 
 
@@ -178,7 +183,7 @@ class OuterSteps(DiagonalSteps):
 
     def _step(self, rows: Tensor, step: int, *, conjugate: bool) -> None:
         factors = torch.exp(self.rate * self.step[:, :, step : step + 1])
-        rows.copy_(_multiply(rows, factors, conjugate=conjugate))
+        _multiply(rows, rows.clone(), factors, conjugate=conjugate)
 
     def from_start(self) -> Tensor:
         return torch.exp(self.rate * self.step.cumsum(-2))
@@ -187,7 +192,7 @@ class OuterSteps(DiagonalSteps):
         return torch.exp(self.rate * self.step.flip(-2).cumsum(-2).flip(-2))
 
 
-class LowRankSteps(Steps):
+class LowRankSteps(TransitionSteps):
     """`A_t = diag(d_t) + a_t b_t'` with d `[.., s, N|1]`, a and b `[.., s, N]`, float64.
 
     Source: Yang et al., "Parallelizing Linear Transformers with the Delta Rule", NeurIPS 2024
@@ -222,7 +227,7 @@ class LowRankSteps(Steps):
         return read * self.diagonal + share * self.right
 
 
-class DenseSteps(Steps):
+class DenseSteps(TransitionSteps):
     """`A_t` as matrices `[B|1, g|1, s, N, N]`, float64."""
 
     def __init__(self, matrices: Tensor) -> None:
@@ -243,123 +248,3 @@ class DenseSteps(Steps):
 
     def before(self, read: Tensor) -> Tensor:
         return (read[..., None, :] @ self.matrices)[..., 0, :]
-
-
-class ShiftSteps(Steps):
-    """The state is the last N inputs, newest first: every step moves them on by one."""
-
-    mixes = False
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-
-    @property
-    def length(self) -> int:
-        return self._length
-
-    def part(self, start: int, stop: int) -> Steps:
-        return ShiftSteps(stop - start)
-
-    def forward_(self, rows: Tensor, step: int) -> None:
-        rows.copy_(_shifted(rows, 1))
-
-    def backward_(self, rows: Tensor, step: int) -> None:
-        rows.copy_(_shifted(rows, -1))
-
-    def before(self, read: Tensor) -> Tensor:
-        return _shifted(read, -1)
-
-
-def _shifted(rows: Tensor, by: int) -> Tensor:
-    out = rows.roll(by, -1)
-    out[..., 0 if by > 0 else -1] = 0
-    return out
-
-
-class ParallelSteps(Steps):
-    """Two states that do not touch: `A = diag(A1, A2)`, the first of `split` numbers."""
-
-    def __init__(self, first: Steps, second: Steps, split: int) -> None:
-        self.first = first
-        self.second = second
-        self.split = split
-        self.mixes = first.mixes or second.mixes
-
-    @property
-    def length(self) -> int:
-        return self.first.length
-
-    def part(self, start: int, stop: int) -> Steps:
-        first, second = self.first.part(start, stop), self.second.part(start, stop)
-        return ParallelSteps(first, second, self.split)
-
-    def forward_(self, rows: Tensor, step: int) -> None:
-        self.first.forward_(rows[..., : self.split], step)
-        self.second.forward_(rows[..., self.split :], step)
-
-    def backward_(self, rows: Tensor, step: int) -> None:
-        self.first.backward_(rows[..., : self.split], step)
-        self.second.backward_(rows[..., self.split :], step)
-
-    def before(self, read: Tensor) -> Tensor:
-        first = self.first.before(read[..., : self.split])
-        return torch.cat([first, self.second.before(read[..., self.split :])], -1)
-
-    def forward(self, rows: Tensor, write: Tensor) -> Tensor:
-        first = self.first.forward(rows[..., : self.split], write[..., : self.split])
-        second = self.second.forward(rows[..., self.split :], write[..., self.split :])
-        return torch.cat([first, second], -1)
-
-    def backward(self, rows: Tensor, read: Tensor) -> Tensor:
-        first = self.first.backward(rows[..., : self.split], read[..., : self.split])
-        second = self.second.backward(rows[..., self.split :], read[..., self.split :])
-        return torch.cat([first, second], -1)
-
-
-class CascadeSteps(Steps):
-    """The first state feeds the second: `A = [[A1, 0], [b2 c1, A2]]`.
-
-    Args:
-        first, second: steps of the two states.
-        read: c1 `[B, g, s, N1]`, what the first reads of its state before each step.
-        write: b2 `[B, g, s, N2]`, how the second writes what the first read.
-    """
-
-    def __init__(self, first: Steps, second: Steps, read: Tensor, write: Tensor) -> None:
-        self.first = first
-        self.second = second
-        self.read = read
-        self.write = write
-        self._split = read.shape[-1]
-
-    @property
-    def length(self) -> int:
-        return self.first.length
-
-    def part(self, start: int, stop: int) -> Steps:
-        return CascadeSteps(
-            self.first.part(start, stop),
-            self.second.part(start, stop),
-            self.read[:, :, start:stop],
-            self.write[:, :, start:stop],
-        )
-
-    def forward_(self, rows: Tensor, step: int) -> None:
-        first, second = rows[..., : self._split], rows[..., self._split :]
-        passed = first @ self.read[:, :, step, :, None]
-        self.first.forward_(first, step)
-        self.second.forward_(second, step)
-        second.addcmul_(passed, self.write[:, :, step, None])
-
-    def backward_(self, rows: Tensor, step: int) -> None:
-        first, second = rows[..., : self._split], rows[..., self._split :]
-        passed = second @ self.write[:, :, step, :, None]
-        self.first.backward_(first, step)
-        self.second.backward_(second, step)
-        first.addcmul_(passed, self.read[:, :, step, None])
-
-    def before(self, read: Tensor) -> Tensor:
-        first, second = read[..., : self._split], read[..., self._split :]
-        passed = (second * self.write).sum(-1, keepdim=True)
-        both = self.first.before(first) + passed * self.read, self.second.before(second)
-        return torch.cat(both, -1)

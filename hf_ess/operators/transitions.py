@@ -14,7 +14,7 @@ from hf_ess.operators.steps import (
     DiagonalSteps,
     LowRankSteps,
     OuterSteps,
-    Steps,
+    TransitionSteps,
 )
 
 
@@ -40,7 +40,7 @@ class Transition(ABC):
         return max(feature.tensor.shape[-1] for feature in self.features)
 
     @abstractmethod
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         """The transitions of a stretch in float64, of planar rows where the state is complex."""
 
     def _reals_only(self, complex_state: bool) -> None:
@@ -91,7 +91,7 @@ class DiagonalDecay(Transition):
             super().__init__(Feature("logarithmic decays", log_decay, 4, resets=True))
         self._logarithmic = decay is None
 
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         decay = _for_each_step(self.features[0].widened(span), span)
         if self._logarithmic:
             decay = decay.exp()
@@ -151,7 +151,7 @@ class OuterDecay(Transition):
     def state(self) -> int:
         return self.features[0].tensor.shape[-1]
 
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         rate, step = (feature.widened(span) for feature in self.features)
         if complex_state:
             rate = rate.to(torch.complex128)
@@ -187,7 +187,7 @@ class DeltaRule(Transition):
             features.append(Feature("logarithmic decays", log_decay, 4, resets=True))
         super().__init__(*features)
 
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         self._reals_only(complex_state)
         key, beta, *log_decay = (
             _for_each_step(feature.widened(span), span) for feature in self.features
@@ -219,7 +219,7 @@ class DiagonalPlusLowRank(Transition):
         named = {"decays": decay, "left vectors": left, "right vectors": right}
         super().__init__(*(Feature(name, tensor, 4) for name, tensor in named.items()))
 
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         self._reals_only(complex_state)
         return LowRankSteps(
             *(_for_each_step(feature.widened(span), span) for feature in self.features)
@@ -254,7 +254,7 @@ class DenseTransition(Transition):
             )
         super().__init__(feature)
 
-    def steps(self, span: Span, *, complex_state: bool = False) -> Steps:
+    def steps(self, span: Span, *, complex_state: bool = False) -> TransitionSteps:
         matrices = self.features[0].widened(span)
         if complex_state:
             real, imaginary = matrices.real, torch.zeros_like(matrices.real)

@@ -15,6 +15,7 @@ from hf_ess.spectra.engine import (
 from hf_ess.spectra.factored import factored_block_singular_values
 from hf_ess.spectra.mimo import mimo_block_singular_values, randomized_block_singular_values
 from hf_ess.spectra.positions import Positions, resolve_positions
+from hf_ess.spectra.realized import realized_block_singular_values
 from hf_ess.spectra.spectra import Spectra
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "mimo_block_singular_values",
     "operator_block_singular_values",
     "randomized_block_singular_values",
+    "realized_block_singular_values",
     "resolve_positions",
     "resolve_window",
 ]

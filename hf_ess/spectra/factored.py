@@ -35,10 +35,10 @@ from hf_ess.spectra.spectra import Spectra
 REASON = "a recurrence: exact from the factors of its state, linear in the length"
 # Rows of new inputs per QR decomposition, in multiples of the state: fewer waste flops on the
 # triangle, more only cost memory.
-ROWS_PER_STATE = 2
-LEAST_ROWS = 16
+ROWS_PER_STATE = 4
+LEAST_ROWS = 64
 # Numbers in the working set of one task, so that it stays in the processor's cache.
-CACHED_NUMBERS = 2**18
+CACHED_NUMBERS = 2**17
 
 
 @operator_block_singular_values.register(RecurrentOperator)
@@ -131,7 +131,8 @@ class _Solver:
         step = memory_budget // (per_group * self.workers)
         if operator.device.type == "cpu":
             numbers = operator.batch * (operator.width + self.block) * operator.width
-            step = min(step, max(1, CACHED_NUMBERS // numbers))
+            fair = -(-operator.groups // (2 * self.workers))
+            step = min(step, fair, max(1, CACHED_NUMBERS // numbers))
         for start in range(0, operator.groups, step):
             groups = slice(start, min(start + step, operator.groups))
             yield partial(self._solve, groups)

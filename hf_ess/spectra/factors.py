@@ -23,11 +23,24 @@ def reduced(rows: Tensor) -> Tensor:
     if count <= width:
         return rows
     if width == 1:
-        scale = powers_above(rows.abs().amax(-2, keepdim=True))
-        norm: Tensor = torch.linalg.vector_norm(rows / scale, dim=-2, keepdim=True)
-        return norm * scale
+        return _norm(rows)
     triangle: Tensor = torch.linalg.qr(rows, mode="r").R
     return triangle
+
+
+def _norm(matrices: Tensor) -> Tensor:
+    """Norm of each of `[..., a, b]`, `[..., 1, 1]`, safe from overflow and underflow of squares."""
+    scale = powers_above(matrices.abs().amax((-2, -1), keepdim=True))
+    norm: Tensor = torch.linalg.vector_norm(matrices / scale, dim=(-2, -1), keepdim=True)
+    return norm * scale
+
+
+def _singular_values(matrices: Tensor) -> Tensor:
+    """`[..., min(a, b)]` descending; a single row or column needs no decomposition."""
+    if min(matrices.shape[-2:]) == 1:
+        return _norm(matrices)[..., 0]
+    values: Tensor = torch.linalg.svdvals(matrices)
+    return values
 
 
 def product_singular_values(
@@ -49,10 +62,10 @@ def product_singular_values(
     product = future @ past.mT
     finite = torch.isfinite(product).all(-1).all(-1)
     if finite.all():
-        values = torch.linalg.svdvals(product)
+        values = _singular_values(product)
     else:
         safe = torch.where(finite[..., None, None], product, 0.0)
-        values = torch.linalg.svdvals(safe).masked_fill(~finite[..., None], torch.nan)
+        values = _singular_values(safe).masked_fill(~finite[..., None], torch.nan)
     error = factored_error(future, past, steps=steps, mixes=mixes)
     # In two steps, since the product of the powers need not be a normal float64.
     low, high = torch.minimum(after, before), torch.maximum(after, before)
