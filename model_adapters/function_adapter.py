@@ -23,6 +23,8 @@ from model_adapters.patching import observed_calls
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter
 
+_EARLIER_STATE = "the mixer was called with an earlier state (a cache), whose response adds to M u"
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -44,10 +46,19 @@ class Captured:
 class FunctionAdapter(MixerAdapter):
     """Watches the functions named in `functions` wherever a module of the model calls them.
 
-    A subclass says `mixer`, `models`, `functions`, and how a call becomes an operator.
+    A subclass says `mixer`, `models`, `functions`, and how a call becomes an operator. It may
+    also name what the same files use instead of these functions:
+
+    Attributes:
+        functions: names of the mixing functions over whole sequences.
+        decoding: names of functions that go on from a cache by one token; always refused.
+        fused_switch: attribute of modules whose true value sends them through a kernel that hides
+            the mixing function; false while a recording runs.
     """
 
     functions: tuple[str, ...]
+    decoding: tuple[str, ...] = ()
+    fused_switch: str = ""
 
     @abstractmethod
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
@@ -65,22 +76,45 @@ class FunctionAdapter(MixerAdapter):
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
         with ExitStack() as stack:
-            for namespace, name in self._watched_names(model):
-                stack.enter_context(observed_calls(namespace, name, recorder, self._observe))
+            for namespace in self._namespaces(model):
+                for name in _callable_names(namespace, self.functions):
+                    stack.enter_context(observed_calls(namespace, name, recorder, self._observe))
+                for name in _callable_names(namespace, self.decoding):
+                    stack.enter_context(observed_calls(namespace, name, recorder, self._refuse))
+            if self.fused_switch:
+                stack.enter_context(self._unfused(model))
             yield
 
-    def _watched_names(self, model: nn.Module) -> list[tuple[dict[str, Any], str]]:
-        """Each (globals of a modelling file, function name) that a module's forward refers to."""
-        found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-        for module_class in {type(module) for module in model.modules()}:
-            forward = inspect.unwrap(module_class.forward)
-            namespace = getattr(forward, "__globals__", None)
-            if namespace is None:
-                continue
-            for name in self.functions:
-                if name in namespace and callable(namespace[name]):
-                    found[id(namespace), name] = namespace, name
-        return list(found.values())
+    def _namespaces(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Globals of the modelling files that hold a mixing function."""
+        found = (_globals_of(module) for module in model.modules())
+        wanted = {id(names): names for names in found if _callable_names(names, self.functions)}
+        return list(wanted.values())
+
+    @contextmanager
+    def _unfused(self, model: nn.Module) -> Iterator[None]:
+        """Sends modules with a fused path through the mixing function instead."""
+        fused = [
+            module
+            for module in model.modules()
+            if getattr(module, self.fused_switch, None) is True
+            and _callable_names(_globals_of(module), self.functions)
+        ]
+        try:
+            for module in fused:
+                setattr(module, self.fused_switch, False)
+            yield
+        finally:
+            for module in fused:
+                setattr(module, self.fused_switch, True)
+
+    def _refuse(
+        self, function: Callable[..., Any], recorder: Recorder, *args: Any, **kwargs: Any
+    ) -> Any:
+        if recorder.running is not None:
+            recorder.refuse(recorder.running, mixer=self.mixer, reason=_EARLIER_STATE)
+        with recorder.inside_mixer():
+            return function(*args, **kwargs)
 
     def _observe(
         self, function: Callable[..., Any], recorder: Recorder, *args: Any, **kwargs: Any
@@ -88,7 +122,7 @@ class FunctionAdapter(MixerAdapter):
         module = recorder.running
         if module is None:
             return function(*args, **kwargs)
-        call = _arguments(function, args, kwargs)
+        call = call_arguments(function, args, kwargs)
         snapshot = self.before(call)
         with recorder.inside_mixer():
             result = function(*args, **kwargs)
@@ -105,7 +139,17 @@ class FunctionAdapter(MixerAdapter):
         return {}
 
 
-def _arguments(
+def _globals_of(module: nn.Module) -> dict[str, Any]:
+    """Globals of the file in which the forward of a module is written."""
+    forward = inspect.unwrap(type(module).forward)
+    return getattr(forward, "__globals__", {})
+
+
+def _callable_names(namespace: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if callable(namespace.get(name))]
+
+
+def call_arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Arguments by name, with defaults; those of `**kwargs` under their own names."""
@@ -129,6 +173,17 @@ def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
     """
     for name in names:
         if call.get(name) is not None:
+            raise UnsupportedMixerError(_EARLIER_STATE)
+
+
+def refuse_packed_sequences(call: dict[str, Any], *names: str) -> None:
+    """Refuses a call in which several texts share one sequence.
+
+    Raises:
+        UnsupportedMixerError: one of the named arguments says where texts begin.
+    """
+    for name in names:
+        if call.get(name) is not None:
             raise UnsupportedMixerError(
-                "the mixer was called with an earlier state (a cache), whose response adds to M u"
+                "several texts were packed into one sequence; analyse each text alone"
             )
