@@ -4,7 +4,11 @@ One file per mixer family. An adapter watches a model while it runs and turns wh
 computed into an operator with its true inputs and outputs; see `MixerAdapter`.
 """
 
-from model_adapters import inline_attention, interface_attention
+from model_adapters import (
+    inline_attention,
+    interface_attention,
+    lightning_attention,
+)
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
 from model_adapters.registry import (
@@ -24,6 +28,7 @@ __all__ = [
     "SurveyedMixer",
     "inline_attention",
     "interface_attention",
+    "lightning_attention",
     "record_operators",
     "register_adapter",
     "registered_adapters",

@@ -1,0 +1,141 @@
+"""Adapters for mixers that write their mathematics out in the forward of a module.
+
+What such a module mixes is seen from outside: its arguments, what its parts (submodules) got and
+gave while it ran, and its result. Forward hooks show all of that.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from hf_ess.errors import UnsupportedMixerError
+from model_adapters.function_adapter import Captured, call_arguments
+from model_adapters.recorder import Recorder
+from model_adapters.registry import MixerAdapter
+
+
+@dataclass(frozen=True)
+class PartRun:
+    """One run of a submodule: its arguments by name, and its result."""
+
+    call: dict[str, Any]
+    result: Any
+
+    @property
+    def features(self) -> Tensor:
+        """The first argument."""
+        features: Tensor = next(iter(self.call.values()))
+        return features
+
+
+@dataclass
+class ModuleRun:
+    """One run of a mixer.
+
+    Attributes:
+        call: arguments of the module's forward by name, defaults included.
+        before: what `before` noted when the run began.
+        parts: the last run of each part that ran.
+        result: what the module returned.
+    """
+
+    call: dict[str, Any]
+    before: dict[str, Any]
+    parts: dict[str, PartRun] = field(default_factory=dict)
+    result: Any = None
+
+
+class ModuleAdapter(MixerAdapter):
+    """Watches the modules that it `knows`, and the submodules named in `parts`.
+
+    A subclass says `mixer`, `models`, `parts`, which modules it knows, and how a run becomes an
+    operator.
+    """
+
+    parts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def knows(self, module: nn.Module) -> bool:
+        """Whether a module is a mixer of this family, by what it is made of."""
+
+    @abstractmethod
+    def captured(self, module: nn.Module, run: ModuleRun) -> Captured:
+        """The operator of one run.
+
+        Raises:
+            UnsupportedMixerError: this run cannot be turned into an operator; says why.
+        """
+
+    def before(self, module: nn.Module, call: dict[str, Any]) -> dict[str, Any]:
+        """What to note when a run begins, of states that it will overwrite."""
+        return {}
+
+    @contextmanager
+    def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
+        handles: list[RemovableHandle] = []
+        try:
+            for module in model.modules():
+                if self.knows(module):
+                    handles += _ModuleHooks(self, recorder).install(module)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+class _ModuleHooks:
+    """The hooks on one mixer and its parts."""
+
+    def __init__(self, adapter: ModuleAdapter, recorder: Recorder) -> None:
+        self.adapter = adapter
+        self.recorder = recorder
+        self._run: ModuleRun | None = None
+
+    def install(self, module: nn.Module) -> list[RemovableHandle]:
+        handles = [
+            module.register_forward_pre_hook(self._start, with_kwargs=True),
+            module.register_forward_hook(self._end),
+        ]
+        handles += [
+            module.get_submodule(name).register_forward_hook(self._note(name), with_kwargs=True)
+            for name in self.adapter.parts
+        ]
+        return handles
+
+    def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.recorder.here:
+            call = call_arguments(module, args, kwargs)
+            self._run = ModuleRun(call, self.adapter.before(module, call))
+
+    def _note(self, name: str) -> Any:
+        def note(
+            part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+        ) -> None:
+            if self._run is not None and self.recorder.here:
+                self._run.parts[name] = PartRun(call_arguments(part, args, kwargs), result)
+
+        return note
+
+    def _end(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        if self._run is None or not self.recorder.here:
+            return
+        run, self._run = self._run, None
+        run.result = result
+        try:
+            captured = self.adapter.captured(module, run)
+        except UnsupportedMixerError as error:
+            self.recorder.refuse(module, mixer=self.adapter.mixer, reason=error.what)
+            return
+        self.recorder.record(module, mixer=self.adapter.mixer, **vars(captured))
+
+
+def heads_first(features: Tensor, heads: int) -> Tensor:
+    """`[B, L, H * D]` as `[B, H, L, D]`."""
+    return features.detach().reshape(*features.shape[:2], heads, -1).transpose(1, 2)
