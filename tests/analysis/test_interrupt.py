@@ -10,6 +10,7 @@ import torch
 from tiny_models import build_tiny, tiny_input_ids
 
 import hf_ess
+from hf_ess.spectra import engine
 
 analyze = partial(hf_ess.analyze, progress=False, positions=[3, 7])
 LENGTH = 18
@@ -92,21 +93,18 @@ def _press(*_args):
 
 
 def test_an_interrupt_among_the_spectra(model, monkeypatch):
-    """Where Ctrl-C most likely arrives: while threads compute singular values."""
-    from hf_ess.spectra import engine
+    """Where Ctrl-C most likely arrives: while singular values are computed."""
+    run_tasks, layers = engine.run_tasks, []
 
-    svd, calls = engine.singular_values, []
-
-    def slow_svd(gram):
-        calls.append(1)
-        if len(calls) == 20:
+    def interrupted(*args):
+        layers.append(1)
+        run_tasks(*args)
+        if len(layers) == 3:
             raise KeyboardInterrupt
-        return svd(gram)
 
-    monkeypatch.setattr(engine, "singular_values", slow_svd)
+    monkeypatch.setattr(engine, "run_tasks", interrupted)
     threads = torch.get_num_threads()
     with pytest.raises(hf_ess.AnalysisInterrupted) as caught:
         analyze(model, tiny_input_ids(model, length=LENGTH))
-    # 4 heads and 2 positions take 8 blocks per layer.
     assert [layer.index for layer in caught.value.report.layers] == [0, 1]
     assert torch.get_num_threads() == threads
