@@ -72,7 +72,7 @@ class Spectra:
         Example:
             >>> import torch
             >>> from hf_ess.spectra import block_singular_values
-            >>> spectra = block_singular_values(torch.ones(6, 6).tril(), [3])
+            >>> spectra = block_singular_values(torch.ones(6, 6).tril(), [3], method="gram")
             >>> spectra.undecided(1e-3).item(), spectra.undecided(1e-12).item()
             (0, 2)
         """
