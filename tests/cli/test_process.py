@@ -16,7 +16,7 @@ from tiny_checkpoints import save_llama, some_text
 import hf_ess
 
 COMMAND = [sys.executable, "-m", "hf_ess"]
-LAYERS = 60
+LAYERS = 24
 PATIENCE = 120.0
 
 
