@@ -66,9 +66,9 @@ class SoftmaxWeights:
 
 def of_heads(tensor: Tensor, heads: slice) -> Tensor:
     """The chosen heads of a mask or bias that may be shared by all heads (`[..., 1|H, L, L]`)."""
-    if tensor.ndim < 4 or tensor.shape[-3] == 1:
+    if tensor.ndim < 3 or tensor.shape[-3] == 1:
         return tensor
-    return tensor[:, heads]
+    return tensor[..., heads, :, :]
 
 
 class AttentionOperator(LinearOperator):
