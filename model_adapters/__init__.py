@@ -8,6 +8,7 @@ from model_adapters import (
     inline_attention,
     interface_attention,
     lightning_attention,
+    mlstm,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
@@ -29,6 +30,7 @@ __all__ = [
     "inline_attention",
     "interface_attention",
     "lightning_attention",
+    "mlstm",
     "record_operators",
     "register_adapter",
     "registered_adapters",
