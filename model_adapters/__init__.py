@@ -8,6 +8,7 @@ from model_adapters import (
     inline_attention,
     interface_attention,
     lightning_attention,
+    mamba,
     mlstm,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
@@ -30,6 +31,7 @@ __all__ = [
     "inline_attention",
     "interface_attention",
     "lightning_attention",
+    "mamba",
     "mlstm",
     "record_operators",
     "register_adapter",

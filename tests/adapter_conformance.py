@@ -179,7 +179,7 @@ class AdapterConformance(RecordingChecks):
         for layer in self.record(model, tiny_input_ids(model, batch=2, length=LENGTH)):
             operator = layer.operator
             whole = operator.to_dense()
-            for step in range(1, operator.groups):
+            for step in {1, 2, 3, operator.groups - 1} & set(range(1, operator.groups)):
                 chunks = list(operator.group_chunks(step * operator.dense_bytes_per_group()))
                 assert max(len(range(operator.groups)[chunk]) for chunk in chunks) == step
                 parts = torch.cat([operator.to_dense(chunk) for chunk in chunks], dim=1)

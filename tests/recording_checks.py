@@ -111,8 +111,10 @@ class RecordingChecks:
         residuals = []
         for layer in layers:
             meter = ResidualMeter(layer.operator.batch)
-            meter.add(layer.operator.to_dense(), layer.inputs, layer.outputs)
-            rebuilt = layer.operator.apply(layer.inputs)
+            gate = 1.0 if layer.output_gate is None else layer.output_gate.double()
+            dense = layer.operator.to_dense()
+            meter.add_rebuilt(dense @ layer.inputs.double() * gate, layer.outputs)
+            rebuilt = layer.operator.apply(layer.inputs) * gate
             error = (rebuilt - layer.outputs.double()).abs().amax((1, 2, 3))
             scale = layer.outputs.double().abs().amax((1, 2, 3))
             torch.testing.assert_close(meter.residual(), error / scale, rtol=1e-6, atol=0.0)

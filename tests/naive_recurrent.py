@@ -1,0 +1,99 @@
+"""Operators of recurrent mixers as their papers define them, entry by entry.
+
+Nothing here knows hf_ess: the arguments of a mixing function are taken from the model's code, and
+each entry is computed from its own formula, without a scan. This is the truth that operators are
+compared with.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from itertools import product
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Call = dict[str, Any]
+
+
+@contextmanager
+def arguments_noted(model: nn.Module, name: str) -> Iterator[list[Call]]:
+    """The arguments of each call of the function `name` of the model's own file."""
+    calls: list[Call] = []
+    codes = {
+        id(code): code
+        for module in model.modules()
+        if hasattr(code := sys.modules[type(module).__module__], name)
+    }
+    (code,) = codes.values()
+    function = getattr(code, name)
+
+    @wraps(function)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        calls.append(dict(bound.arguments))
+        return function(*args, **kwargs)
+
+    with patch.object(code, name, noting):
+        yield calls
+
+
+def operators_of(
+    model: nn.Module, ids: Tensor, name: str, rule: Callable[[Call], Tensor]
+) -> list[Tensor]:
+    """What the rule makes of each call of a function in one run of the model."""
+    with arguments_noted(model, name) as calls, torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    assert calls
+    return [rule(call) for call in calls]
+
+
+def earlier_pairs(length: int) -> Iterator[tuple[int, int]]:
+    """Each output i with each input j that it sees."""
+    return ((i, j) for i, j in product(range(length), repeat=2) if j <= i)
+
+
+def selective_scan(call: Call) -> Tensor:
+    """Mamba: `M_ij = sum_n C_in exp(A_n (dt_{j+1} + .. + dt_i)) dt_j B_jn`, `+ D` for i = j."""
+    dt = functional.softplus(call["dt"] + call["delta_bias"].to(call["dt"])[:, None]).double()
+    write, read = call["B"].double(), call["C"].double()
+    batch, channels, length = dt.shape
+    operator = torch.zeros(batch, channels, length, length, dtype=torch.float64)
+    for i, j in earlier_pairs(length):
+        passed = dt[:, :, j + 1 : i + 1].sum(-1)
+        decay = torch.exp(call["A"].double() * passed[..., None])
+        read_i, write_j = read[:, None, :, i], write[:, None, :, j]
+        operator[:, :, i, j] = (read_i * decay * write_j).sum(-1) * dt[:, :, j]
+    return operator + torch.diag_embed(call["D"].double()[:, None].expand(batch, -1, length))
+
+
+def naive_mamba(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    return operators_of(model, ids, "mamba_selective_scan", selective_scan)
+
+
+def chunk_scan(call: Call) -> Tensor:
+    """Mamba-2: `M_ij = C_i B_j exp(a (dt_{j+1} + .. + dt_i)) dt_j`, `+ D` for i = j."""
+    dt = functional.softplus(call["dt"] + call["dt_bias"].to(call["dt"])).double()
+    smallest, largest = call["dt_limit"]
+    dt = dt.clamp(smallest, largest)
+    batch, length, heads = dt.shape
+    heads_per_group = heads // call["B"].shape[2]
+    operator = torch.zeros(batch, heads, length, length, dtype=torch.float64)
+    for h, (i, j) in product(range(heads), earlier_pairs(length)):
+        group = h // heads_per_group
+        score = (call["C"][:, i, group].double() * call["B"][:, j, group].double()).sum(-1)
+        decay = torch.exp(call["A"][h].double() * dt[:, j + 1 : i + 1, h].sum(-1))
+        operator[:, h, i, j] = score * decay * dt[:, j, h]
+    return operator + torch.diag_embed(call["D"].double()[:, None].expand(batch, -1, length))
+
+
+def naive_mamba2(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    return operators_of(model, ids, "mamba2_chunk_scan", chunk_scan)
