@@ -64,7 +64,7 @@ def convolution_block_singular_values(
         >>> block_singular_values(average, [32]).values
         tensor([[[[0.5000]]]], dtype=torch.float64)
     """
-    if request.method != "auto" or not operator.short or operator.memory == 0:
+    if request.method != "auto" or not operator.short:
         return _dense(operator, request, memory_budget)
     with torch.inference_mode(False), torch.no_grad():
         return _banded(operator, request)
@@ -73,12 +73,15 @@ def convolution_block_singular_values(
 def _banded(operator: ConvolutionOperator, request: Request) -> Spectra:
     shapes = [_band_shape(operator, position, request) for position in request.positions]
     shape = operator.batch, operator.groups, len(request.positions)
-    values = torch.zeros(*shape, max(map(min, shapes)), dtype=torch.float64, device=operator.device)
+    widest = max(1, *map(min, shapes))
+    values = torch.zeros(*shape, widest, dtype=torch.float64, device=operator.device)
     error = torch.zeros(shape, dtype=torch.float64, device=operator.device)
     solved: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     for index, (position, (rows, columns)) in enumerate(
         zip(request.positions, shapes, strict=True)
     ):
+        if operator.memory == 0:
+            continue
         # Blocks of the same shape are equal where the taps never change.
         if not operator.constant or (rows, columns) not in solved:
             solved[rows, columns] = _solve(operator, position, rows, columns)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def recurrence_matrix(transition, write, read, direct, reads="after"):
-    """M [L, L] of `h = A_i h + B_i u_i`, `y_i = Re(C_i h) + D_i u_i`, one basis vector after another.
+    """M [L, L] of `h = A_i h + B_i u_i`, `y_i = Re(C_i h) + D_i u_i`, by basis vectors.
 
     transition [L, N, N], write and read [L, N], direct [L].
     """
