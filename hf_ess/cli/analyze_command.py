@@ -53,6 +53,9 @@ def analyze(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Texts of one length that run together.")] = 1,
+    method: Annotated[
+        str, typer.Option(help="auto, gram, svd, or jacobian: derivatives instead of operators.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the report and its plots.")] = None,
     plots: Annotated[bool, typer.Option(help="Write PNG plots into --out.")] = True,
     output: FormatOption = Format.table,
@@ -73,6 +76,7 @@ def analyze(
         "window": _parsed_window(window),
         "layers": parsed_layers(layers),
         "batch_size": batch_size,
+        "method": method,
         "dtype": dtype,
         "device": device,
         "revision": revision,
@@ -88,9 +92,10 @@ def analyze(
         _keep_incomplete(interruption.report, out)
         raise
     # Saved first: whoever reads our output may close it early.
-    if out is not None:
-        _save(report, out, plots)
+    written = [] if out is None else _save(report, out, plots)
     _print(report, output)
+    for path in written:
+        print(f"wrote {path}", file=sys.stderr)
 
 
 def parsed_positions(words: str) -> Any:
@@ -193,13 +198,10 @@ def _print(report: ESSReport, output: Format) -> None:
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(summary_tables(report))
 
 
-def _save(report: ESSReport, out: Path, plots: bool) -> None:
+def _save(report: ESSReport, out: Path, plots: bool) -> list[Path]:
     report.save(out)
-    written = [out / "report.json", out / "arrays.safetensors"]
-    if plots:
-        written += report.plot_all(out)
-    for path in written:
-        print(f"wrote {path}", file=sys.stderr)
+    drawn = report.plot_all(out) if plots else []
+    return [out / "report.json", out / "arrays.safetensors", *drawn]
 
 
 def _keep_incomplete(report: ESSReport | None, out: Path | None) -> None:
