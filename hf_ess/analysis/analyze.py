@@ -26,6 +26,7 @@ from hf_ess.spectra import (
 )
 
 DEFAULT_TOLERANCES = (1e-1, 1e-3, 1e-5)
+JACOBIAN = "jacobian"
 
 
 class AnalysisInterrupted(KeyboardInterrupt):
@@ -82,7 +83,8 @@ def analyze(
             position and is free of boundary effects (ours). Its counts at absolute tolerances are
             lower bounds of those of the whole block.
         batch_size: samples of one length that run together.
-        method: how singular values are found, "auto", "gram" or "svd".
+        method: how singular values are found, "auto", "gram" or "svd"; or "jacobian" to measure
+            the Jacobian of every mixer, known or unknown, in place of its operator (ours).
         memory_budget: bytes that operators and spectra may take at once.
         keep_singular_values: store the singular values in the report.
         progress: show a progress bar on stderr.
@@ -124,8 +126,10 @@ def analyze(
     for name, number in {"batch_size": batch_size, "memory_budget": memory_budget}.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise InvalidInputError(f"{name} must be a positive whole number, got {number!r}.")
-    if method not in METHODS:
-        raise InvalidInputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+    if method not in (*METHODS, JACOBIAN):
+        raise InvalidInputError(
+            f"Unknown method {method!r}; choose one of {', '.join((*METHODS, JACOBIAN))}."
+        )
     check_inputs(inputs)
     if isinstance(model, (str, Path, os.PathLike)):
         from model_adapters.loading import load
@@ -144,7 +148,7 @@ def analyze(
     samples = samples_from(inputs, tokenizer)
     check_token_ids(model, [sample.ids for sample in samples])
     longest = max(sample.length for sample in samples)
-    run = AnalysisRun(
+    run = _run_class(method)(
         model,
         samples,
         resolve_positions(positions, longest),
@@ -160,6 +164,15 @@ def analyze(
             return run.report()
         except KeyboardInterrupt:
             raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
+
+
+def _run_class(method: str) -> type[AnalysisRun]:
+    """Derivatives are not even imported unless they are asked for."""
+    if method != JACOBIAN:
+        return AnalysisRun
+    from hf_ess.analysis.jacobian import JacobianRun
+
+    return JacobianRun
 
 
 def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_ess.analysis.measurement import LARGEST_FUTURE_SHARE, Measurement
+from hf_ess.operators import MimoOperator
 from hf_ess.report import LayerESS
 from model_adapters import LayerOperator
 
@@ -26,6 +27,11 @@ class _Mixer:
     multiplicity: int
     state_size: int | None
     measured: dict[int, tuple[Measurement, int]] = field(default_factory=dict)
+
+
+def _multiplicity(layer: LayerOperator) -> int:
+    """How many channels have one state each; an operator that mixes channels has one for all."""
+    return 1 if isinstance(layer.operator, MimoOperator) else layer.inputs.shape[-1]
 
 
 class LayerCollection:
@@ -58,7 +64,7 @@ class LayerCollection:
                 call=layer.call,
                 mixer=layer.mixer,
                 groups=layer.operator.groups,
-                multiplicity=layer.inputs.shape[-1],
+                multiplicity=_multiplicity(layer),
                 state_size=layer.operator.state_size,
             ),
         )

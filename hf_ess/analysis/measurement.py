@@ -12,7 +12,13 @@ from torch import Tensor
 
 from hf_ess.errors import NonFiniteError
 from hf_ess.metrics import entropy_ess, tolerance_ess
-from hf_ess.operators import LinearOperator, ResidualMeter, future_share, residual_bound
+from hf_ess.operators import (
+    LinearOperator,
+    MimoOperator,
+    ResidualMeter,
+    future_share,
+    residual_bound,
+)
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 from hf_ess.spectra import (
     Request,
@@ -116,6 +122,13 @@ def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(parts, axis=1)
 
 
+def _largest_rank(operator: LinearOperator, window: tuple[int, int]) -> int:
+    future, past = window
+    if isinstance(operator, MimoOperator):
+        return min(operator.channels_out * future, operator.channels_in * past)
+    return min(future, past)
+
+
 class OperatorMeasurer:
     """Measures one operator, a chunk of its groups at a time."""
 
@@ -186,7 +199,7 @@ class OperatorMeasurer:
         capacity = operator.capacity(positions).cpu()
         attainable = operator.attainable(positions).cpu()
         if window is not None:
-            attainable = attainable.clamp(max=min(window))
+            attainable = attainable.clamp(max=_largest_rank(operator, window))
         return Measurement(
             entropy=_join([part.entropy for part in parts]),
             counts={tau: _join([part.counts[tau] for part in parts]) for tau in tolerances},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_ess.analysis.collection import LayerCollection
-from hf_ess.analysis.measurement import MeasurementSettings, OperatorMeasurer
+from hf_ess.analysis.measurement import Measurement, MeasurementSettings, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
     explained_length,
@@ -31,15 +33,27 @@ from hf_ess.errors import (
 from hf_ess.operators import future_share
 from hf_ess.progress import progress_bar
 from hf_ess.report import ESSReport, LayerESS, UnsupportedLayer
-from model_adapters import LayerOperator, RefusedLayer, Survey, record_operators, survey
+from model_adapters import (
+    LayerOperator,
+    Recorder,
+    RefusedLayer,
+    Survey,
+    record_operators,
+    survey,
+)
+from model_adapters.recorder import Sink
 
 # Long enough for a convolution or a window to show, short enough to cost nothing; a prime is
 # never mistaken for a number of heads or channels.
 TRIAL_LENGTH = 13
 
+JACOBIAN_HINT = 'method="jacobian" measures its Jacobian'
+
 
 class AnalysisRun:
     """Everything that one call of `analyze` does with a checked model and checked arguments."""
+
+    scope = "core"
 
     def __init__(
         self,
@@ -89,7 +103,7 @@ class AnalysisRun:
         self.warnings.append(message)
         warnings.warn(message, category, stacklevel=3)
 
-    def _survey(self) -> Survey:
+    def _look(self) -> Survey:
         longest = max(self.samples, key=lambda sample: sample.length)
         ids = longest.ids[:TRIAL_LENGTH][None]
         modules = list(self.model.modules())
@@ -97,8 +111,12 @@ class AnalysisRun:
         if list(self.model.modules()) != modules:
             # A short text makes big_bird exchange its attention modules, for good.
             found = survey(self.model, lambda: self._forward(ids), ids.shape[1], future_share)
+        return found
+
+    def _survey(self) -> Survey:
+        found = self._look()
         if not found.mixers:
-            raise _nothing_to_measure(self.model, found)
+            raise nothing_to_measure(self.model, found)
         if all(mixer.future_share > 0 for mixer in found.mixers):
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} is not causal: in all of its "
@@ -107,7 +125,7 @@ class AnalysisRun:
                 fix="Pass a causal language model, or load with is_decoder=True.",
             )
         for layer in found.unclaimed:
-            self._refuse(layer)
+            self._refuse(replace(layer, reason=f"{layer.reason}; {JACOBIAN_HINT}"))
         return found
 
     def _forward(self, ids: Tensor) -> Any:
@@ -129,11 +147,10 @@ class AnalysisRun:
             if (layer.operator.batch, layer.operator.length) != tuple(ids.shape):
                 self._refuse(_of_other_shape(layer, ids))
                 return
-            measurement = OperatorMeasurer(layer, within, self.settings).measure()
-            self.collection.add(layer, numbers, measurement)
+            self.collection.add(layer, numbers, self._measurement(layer, within))
             bar.update(1)
 
-        with record_operators(self.model, measure) as recorder:
+        with self._recording(measure, chosen) as recorder:
             try:
                 result = self._forward(ids)
             except NonFiniteError as error:
@@ -141,6 +158,12 @@ class AnalysisRun:
         check_finite_result(self.model, result)
         for layer in recorder.refused:
             self._refuse(layer)
+
+    def _recording(self, sink: Sink, chosen: set[str]) -> AbstractContextManager[Recorder]:
+        return record_operators(self.model, sink)
+
+    def _measurement(self, layer: LayerOperator, positions: tuple[int, ...]) -> Measurement:
+        return OperatorMeasurer(layer, positions, self.settings).measure()
 
     def _refuse(self, layer: RefusedLayer) -> None:
         self.unsupported.setdefault((layer.name, layer.reason), layer)
@@ -182,6 +205,7 @@ class AnalysisRun:
             tolerances=self.settings.tolerances,
             relative=self.settings.relative,
             window=self.settings.window,
+            scope=self.scope,
             samples=[sample.info for sample in self.samples],
             complete=complete,
             incomplete_reason=reason,
@@ -254,10 +278,12 @@ def _of_other_shape(layer: LayerOperator, ids: Tensor) -> RefusedLayer:
     )
 
 
-def _nothing_to_measure(model: nn.Module, found: Survey) -> UnsupportedModelError:
+def nothing_to_measure(model: nn.Module, found: Survey) -> UnsupportedModelError:
+    """What `analyze` says of a model in which there is nothing to measure."""
     known = [*found.refused, *found.unclaimed]
     return UnsupportedModelError(
         f"{type(model).__name__} has no causal mixer that an adapter knows.",
         causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in known[:5]],
-        fix="`hf-ess adapters` lists what is supported; a package can register more.",
+        fix="`hf-ess adapters` lists what is supported; a package can register more. "
+        f"Where a mixer was found, {JACOBIAN_HINT}.",
     )

@@ -211,6 +211,8 @@ def _title(report: ESSReport, metric: Metric) -> str:
     left_out = sum(not layer.verified for layer in report.layers) + len(report.unsupported)
     texts = f"{len(report.samples)} text{'s' if len(report.samples) != 1 else ''}"
     parts = [name, texts]
+    if report.scope == "jacobian":
+        parts.append("Jacobian")
     if left_out:
         parts.append(f"{left_out} layer{'s' if left_out != 1 else ''} not measured")
     if not report.complete:

@@ -1,0 +1,82 @@
+"""`analyze(..., method="jacobian")`: every mixer by its derivatives, named as what it is."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from hf_ess.analysis.measurement import Measurement, OperatorMeasurer, _Part
+from hf_ess.analysis.run import AnalysisRun, nothing_to_measure
+from hf_ess.errors import UnsupportedModelError
+from hf_ess.operators import JacobianOperator, ResidualMeter
+from hf_ess.spectra import operator_block_singular_values
+from model_adapters import (
+    LayerOperator,
+    Recorder,
+    RefusedLayer,
+    Survey,
+    SurveyedMixer,
+    record_operators,
+)
+from model_adapters.jacobian import JacobianAdapter
+from model_adapters.recorder import Sink
+
+
+class JacobianMeasurer(OperatorMeasurer):
+    """Measures a Jacobian, and proves it by differences instead of by `M u = y`."""
+
+    def measure(self) -> Measurement:
+        operator = self.layer.operator
+        assert isinstance(operator, JacobianOperator)
+        measurement = super().measure()
+        return replace(
+            measurement,
+            residual=operator.derivative_residual().numpy(),
+            residual_bound=operator.derivative_bound,
+        )
+
+    def _by_structure(self, meter: ResidualMeter) -> list[_Part]:
+        """Spectra alone: a Jacobian applied to the input does not give the output."""
+        spectra = operator_block_singular_values(
+            self.layer.operator, self.request, memory_budget=self.settings.memory_budget
+        )
+        return [_Part.of(spectra, self.settings)]
+
+
+class JacobianRun(AnalysisRun):
+    """Linearises every mixer where it runs, those included that no adapter knows."""
+
+    scope = "jacobian"
+
+    def _survey(self) -> Survey:
+        found = self._look()
+        everything: list[SurveyedMixer | RefusedLayer] = [
+            *found.mixers,
+            *found.refused,
+            *found.unclaimed,
+        ]
+        if not everything:
+            raise nothing_to_measure(self.model, found)
+        mixers = {
+            layer.name: SurveyedMixer(
+                layer.name, layer.index, layer.mixer, call=0, future_share=0.0
+            )
+            for layer in everything
+        }
+        return Survey(list(mixers.values()), [], [])
+
+    def _recording(self, sink: Sink, chosen: set[str]) -> AbstractContextManager[Recorder]:
+        adapter = JacobianAdapter(chosen, self.settings.memory_budget)
+        return record_operators(self.model, sink, adapters=[adapter])
+
+    def _measurement(self, layer: LayerOperator, positions: tuple[int, ...]) -> Measurement:
+        return JacobianMeasurer(layer, positions, replace(self.settings, method="auto")).measure()
+
+    def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
+        if not len(self.collection):
+            reasons = list(self.unsupported.values())[:5]
+            raise UnsupportedModelError(
+                f"No mixer of {type(self.model).__name__} has a Jacobian that can be measured.",
+                causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in reasons],
+            )
+        super()._note_what_is_missing(found, chosen)
