@@ -199,6 +199,21 @@ class RecordingChecks:
         for dense, same in zip(mine + within, expected * 3, strict=True):
             assert torch.equal(dense, same)
 
+    def test_a_sink_may_record_the_same_model(self, model: nn.Module) -> None:
+        ids = tiny_input_ids(model, length=SHORT)
+        expected = [layer.operator.to_dense() for layer in self.record(model, ids)]
+        within: list[LayerOperator] = []
+
+        def sink(layer: LayerOperator) -> None:
+            if not within:
+                within.extend(self.record(model, ids))
+
+        outer = self.record(model, ids, sink)
+        for layers in (outer, within):
+            assert len(layers) == len(expected)
+            for layer, dense in zip(layers, expected, strict=True):
+                assert torch.equal(layer.operator.to_dense(), dense)
+
     def test_other_models_and_other_threads_are_not_seen(self, model: nn.Module) -> None:
         ids = tiny_input_ids(model, length=SHORT)
         other = build_tiny("llama", seed=1)
