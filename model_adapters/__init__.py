@@ -10,6 +10,7 @@ from model_adapters import (
     lightning_attention,
     mamba,
     mlstm,
+    rg_lru,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
@@ -36,6 +37,7 @@ __all__ = [
     "record_operators",
     "register_adapter",
     "registered_adapters",
+    "rg_lru",
     "survey",
     "unregister_adapter",
 ]
