@@ -11,6 +11,7 @@ from model_adapters import (
     mamba,
     mlstm,
     rg_lru,
+    rwkv4,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
@@ -38,6 +39,7 @@ __all__ = [
     "register_adapter",
     "registered_adapters",
     "rg_lru",
+    "rwkv4",
     "survey",
     "unregister_adapter",
 ]
