@@ -1,8 +1,8 @@
 """A short trial run: which mixers does a model have, and does an adapter know each of them?
 
-The registered adapters say what they record; every other module is asked whether it lets one
-token reach another. A module that does, and that no adapter claims, is a mixer of an unknown kind
-and is named, so that no part of a model's memory is passed over in silence.
+The registered adapters say what they record; every module outside of those is asked whether it
+lets one token reach another. A module that does is a mixer of an unknown kind and is named. What
+a module does between its submodules, beside a mixer that an adapter knows, is not asked.
 """
 
 from __future__ import annotations
