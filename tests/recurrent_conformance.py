@@ -42,7 +42,9 @@ class RecurrentConformance(AdapterConformance):
     def cached(self, model: nn.Module, result: Any) -> dict[str, Any]:
         """Arguments that make the model go on from an earlier result."""
         named = {name: getattr(result, name, None) for name in ("past_key_values", "cache_params")}
-        return {name: cache for name, cache in named.items() if cache} | {"use_cache": True}
+        return {name: cache for name, cache in named.items() if cache is not None} | {
+            "use_cache": True
+        }
 
     def test_spectra_are_those_of_the_dense_operator(self, model: nn.Module) -> None:
         for layer in self.record(model, tiny_input_ids(model, batch=2, length=LENGTH)):

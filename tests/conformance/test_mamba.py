@@ -50,12 +50,7 @@ class TestMamba(RecurrentConformance):
         first, recorder, result = recorded(model, ids, self.mixer, use_cache=True)
         assert len(first) == len(case.state_sizes)
         assert not recorder.refused
-        cache = {
-            name: value
-            for name in ("cache_params", "past_key_values")
-            if (value := getattr(result, name, None)) is not None
-        }
-        later, recorder, _ = recorded(model, ids[:, :1], self.mixer, use_cache=True, **cache)
+        later, recorder, _ = recorded(model, ids[:, :1], self.mixer, **self.cached(model, result))
         refused = [layer for layer in recorder.refused if layer.mixer == self.mixer]
         assert not later
         assert [layer.name for layer in refused] == [layer.name for layer in first]
