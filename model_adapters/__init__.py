@@ -13,6 +13,7 @@ from model_adapters import (
     mlstm,
     rg_lru,
     rwkv4,
+    short_convolution,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
@@ -42,6 +43,7 @@ __all__ = [
     "registered_adapters",
     "rg_lru",
     "rwkv4",
+    "short_convolution",
     "survey",
     "unregister_adapter",
 ]
