@@ -5,6 +5,7 @@ computed into an operator with its true inputs and outputs; see `MixerAdapter`.
 """
 
 from model_adapters import (
+    gated_delta_rule,
     inline_attention,
     interface_attention,
     lightning_attention,
@@ -32,6 +33,7 @@ __all__ = [
     "RefusedLayer",
     "Survey",
     "SurveyedMixer",
+    "gated_delta_rule",
     "inline_attention",
     "interface_attention",
     "lightning_attention",

@@ -97,3 +97,43 @@ def chunk_scan(call: Call) -> Tensor:
 
 def naive_mamba2(model: nn.Module, ids: Tensor) -> list[Tensor]:
     return operators_of(model, ids, "mamba2_chunk_scan", chunk_scan)
+
+
+def delta_rule(call: Call, normalised: Callable[[Tensor], Tensor]) -> Tensor:
+    """`M_ij = q_i' A_i .. A_{j+1} b_j k_j / sqrt(N)`, `A = (I - b k k') Diag(e^g)`.
+
+    One g for all key channels makes the gated delta rule, one for each Kimi delta attention. Keys
+    and queries get length one in float32, in which the functions compute.
+    """
+    query, key = (normalised(call[name].float()).double() for name in ("query", "key"))
+    heads_per_key = call["value"].shape[2] // key.shape[2]
+    query, key = (heads.repeat_interleave(heads_per_key, dim=2) for heads in (query, key))
+    beta, decay = call["beta"].float().double(), call["g"].float().double().exp()
+    if decay.ndim == 3:
+        decay = decay[..., None]
+    batch, length, heads, width = key.shape
+    operator = torch.zeros(batch, heads, length, length, dtype=torch.float64)
+    for b, h, j in product(range(batch), range(heads), range(length)):
+        stored = beta[b, j, h] * key[b, j, h]
+        for i in range(j, length):
+            if i > j:
+                stored = stored * decay[b, i, h]
+                stored = stored - beta[b, i, h] * (key[b, i, h] @ stored) * key[b, i, h]
+            operator[b, h, i, j] = query[b, i, h] @ stored / width**0.5
+    return operator
+
+
+def gated_delta_rule(call: Call) -> Tensor:
+    return delta_rule(call, lambda x: x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6))
+
+
+def kimi_delta_attention(call: Call) -> Tensor:
+    return delta_rule(call, lambda x: x / torch.sqrt((x * x).sum(-1, keepdim=True) + 1e-6))
+
+
+def naive_gated_delta_rule(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    return operators_of(model, ids, "torch_chunk_gated_delta_rule", gated_delta_rule)
+
+
+def naive_kimi_delta_attention(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    return operators_of(model, ids, "chunk_kimi_delta_attention", kimi_delta_attention)
