@@ -1,9 +1,9 @@
 """Operators made of operators: gates, sums and products.
 
-A gated convolution is `RowScaled(ColumnScaled(convolution, x1), x2)`; a whole Mamba mixer with
-its activations held fixed is `RowScaled(Product(core, ColumnScaled...), gate)`. Parts may have a
-single sample or a single group, which then serves all. Where every part is a recurrence, so is
-the result, and its spectra never form M.
+A gated convolution is `RowScaled(ColumnScaled(convolution, x1), x2)`; a Mamba mixer with its
+activations a and gates g held fixed is `RowScaled(Product(core, RowScaled(convolution, a)), g)`.
+Parts may have a single sample or a single group, which then serves all. Where every part is a
+recurrence, so is the result, and its spectra never form M.
 """
 
 from __future__ import annotations
@@ -68,11 +68,10 @@ class Composition(RealizableOperator):
 
     def capacity(self, positions: Tensor) -> Tensor:
         """What the parts can carry together, at most everything before."""
-        carried = sum((part.capacity(positions) for part in self.parts[1:]), self._first(positions))
-        return torch.minimum(carried, positions.to(carried))
-
-    def _first(self, positions: Tensor) -> Tensor:
-        return self.parts[0].capacity(positions)
+        first, *others = (part.capacity(positions) for part in self.parts)
+        for other in others:
+            first = first + other
+        return torch.minimum(first, positions.to(first))
 
     def dense_bytes_per_group(self) -> int:
         return super().dense_bytes_per_group() + sum(p.dense_bytes_per_group() for p in self.parts)

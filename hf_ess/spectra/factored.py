@@ -28,7 +28,7 @@ from hf_ess.operators.recurrent import RecurrentOperator
 from hf_ess.spectra.blocks import block_shape
 from hf_ess.spectra.dispatch import operator_block_singular_values
 from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request
-from hf_ess.spectra.factors import product_singular_values, reduced
+from hf_ess.spectra.factors import Factor, product_singular_values
 from hf_ess.spectra.parallel import Task, run_tasks
 from hf_ess.spectra.spectra import Spectra
 
@@ -108,7 +108,7 @@ class _Solver:
             for position in request.positions
         ]
         self.block = max(LEAST_ROWS, ROWS_PER_STATE * operator.width)
-        self.mixes = operator.mixes
+        self.noisy = operator.mixes
         shape = operator.batch, operator.groups, len(request.positions)
         self.values = torch.zeros(
             *shape, max(self.sizes), dtype=torch.float64, device=operator.device
@@ -145,21 +145,21 @@ class _Solver:
                 if stop.is_set():
                     return
 
-    def _whole(self, groups: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _whole(self, groups: slice) -> Iterator[tuple[int, Factor, Factor]]:
         """Factors of past and future at every position, last position first."""
         positions = self.request.positions
-        rows, at, pasts = self._none(groups), 0, []
+        factor, at, pasts = self._none(groups), 0, []
         for position in positions:
-            rows = self._forward(rows, groups, at, position)
-            pasts.append(rows)
+            factor = self._forward(factor, groups, at, position)
+            pasts.append(factor)
             at = position
-        rows, at = self._none(groups), self.operator.length
+        factor, at = self._none(groups), self.operator.length
         for index in reversed(range(len(positions))):
-            rows = self._backward(rows, groups, positions[index], at)
-            yield index, pasts.pop(), rows
+            factor = self._backward(factor, groups, positions[index], at)
+            yield index, pasts.pop(), factor
             at = positions[index]
 
-    def _windows(self, groups: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _windows(self, groups: slice) -> Iterator[tuple[int, Factor, Factor]]:
         """Factors of the windows before and after every position, each on its own."""
         length = self.operator.length
         for index, position in enumerate(self.request.positions):
@@ -168,27 +168,29 @@ class _Solver:
             future = self._backward(self._none(groups), groups, position, position + rows)
             yield index, past, future
 
-    def _none(self, groups: slice) -> Tensor:
-        operator = self.operator
-        shape = operator.batch, groups.stop - groups.start, 0, operator.width
-        return torch.empty(shape, dtype=torch.float64, device=operator.device)
+    def _none(self, groups: slice) -> Factor:
+        return Factor.empty(
+            self.operator.batch,
+            groups.stop - groups.start,
+            self.operator.width,
+            noisy=self.noisy,
+            device=self.operator.device,
+        )
 
-    def _forward(self, rows: Tensor, groups: slice, start: int, stop: int) -> Tensor:
+    def _forward(self, factor: Factor, groups: slice, start: int, stop: int) -> Factor:
         for begin in range(start, stop, self.block):
             stretch = self.operator.stretch(groups, begin, min(begin + self.block, stop))
-            rows = reduced(stretch.steps.forward(rows, stretch.write))
-        return rows
+            factor = factor.forward(stretch)
+        return factor
 
-    def _backward(self, rows: Tensor, groups: slice, start: int, stop: int) -> Tensor:
+    def _backward(self, factor: Factor, groups: slice, start: int, stop: int) -> Factor:
         for end in range(stop, start, -self.block):
             stretch = self.operator.stretch(groups, max(end - self.block, start), end)
-            rows = reduced(stretch.steps.backward(rows, stretch.read))
-        return rows
+            factor = factor.backward(stretch)
+        return factor
 
-    def _put(self, groups: slice, index: int, past: Tensor, future: Tensor) -> None:
-        values, error = product_singular_values(
-            future, past, steps=self.operator.length, mixes=self.mixes
-        )
+    def _put(self, groups: slice, index: int, past: Factor, future: Factor) -> None:
+        values, error = product_singular_values(future, past, steps=self.operator.length)
         if not torch.isfinite(values).all():
             self._refuse(groups, index, values)
         size = self.sizes[index]

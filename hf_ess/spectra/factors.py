@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from hf_ess.operators.recurrent import Stretch
 from hf_ess.spectra.bounds import ROUNDING, UNDERFLOW
+
+# Rows of noise: enough that none is likely to miss a direction that grows.
+PROBES = 4
 
 
 def powers_above(largest: Tensor) -> Tensor:
@@ -31,8 +39,8 @@ def reduced(rows: Tensor) -> Tensor:
 def _norm(matrices: Tensor) -> Tensor:
     """Norm of each of `[..., a, b]`, `[..., 1, 1]`, safe from overflow and underflow of squares."""
     scale = powers_above(matrices.abs().amax((-2, -1), keepdim=True))
-    norm: Tensor = torch.linalg.vector_norm(matrices / scale, dim=(-2, -1), keepdim=True)
-    return norm * scale
+    norm: Tensor = scale * torch.linalg.vector_norm(matrices / scale, dim=(-2, -1), keepdim=True)
+    return norm
 
 
 def _singular_values(matrices: Tensor) -> Tensor:
@@ -43,49 +51,113 @@ def _singular_values(matrices: Tensor) -> Tensor:
     return values
 
 
-def product_singular_values(
-    future: Tensor, past: Tensor, *, steps: int, mixes: bool
-) -> tuple[Tensor, Tensor]:
-    """Singular values of `future @ past'` and a bound on their error.
+@dataclass(frozen=True)
+class Factor:
+    """A triangular factor on its way through the sequence.
 
     Args:
-        future: `[B, g, a, N]`, triangular factor of the outputs.
-        past: `[B, g, b, N]`, triangular factor of the inputs.
+        rows: `[B, g, r, N]`, r at most N.
+        noise: `[B, g, k, N]`, rows of the size of the rounding errors made so far, which the
+            transitions change as they change the errors. Empty where no number of the state
+            reaches another: the errors then stay in proportion to their columns.
+    """
+
+    rows: Tensor
+    noise: Tensor
+
+    @classmethod
+    def empty(cls, batch: int, groups: int, width: int, *, noisy: bool, device: Any) -> Factor:
+        """No rows yet."""
+        shape = batch, groups, PROBES if noisy else 0, width
+        noise = torch.zeros(shape, dtype=torch.float64, device=device)
+        return cls(noise[:, :, :0], noise)
+
+    def forward(self, stretch: Stretch) -> Factor:
+        """The factor of the past after a stretch."""
+        probes = self.noise.shape[-2]
+        out = stretch.steps.forward(torch.cat([self.noise, self.rows], -2), stretch.write)
+        return Factor(*_settled(out[:, :, probes:], out[:, :, :probes], stretch.length))
+
+    def backward(self, stretch: Stretch) -> Factor:
+        """The factor of the future before a stretch."""
+        out = stretch.steps.backward(torch.cat([self.rows, self.noise], -2), stretch.read)
+        split = out.shape[-2] - self.noise.shape[-2]
+        return Factor(*_settled(out[:, :, :split], out[:, :, split:], stretch.length))
+
+    def scaled(self) -> tuple[Factor, Tensor]:
+        """The factor with entries below one, and the power of two that was divided out `[B, g]`."""
+        power = powers_above(self.rows.abs().amax((-2, -1)))
+        return Factor(
+            self.rows / power[..., None, None], self.noise / power[..., None, None]
+        ), power
+
+
+def _settled(rows: Tensor, noise: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Reduced rows, and noise with what the steps and the reduction add to it."""
+    if noise.shape[-2]:
+        signs = _signs(noise.shape[-1]).to(noise.device)
+        noise = noise + steps * ROUNDING * _norm(rows) * signs
+    return reduced(rows), noise
+
+
+def _signs(width: int) -> Tensor:
+    """Unit rows of pseudo-random signs, the same for every call, `[PROBES, width]`."""
+    generator = torch.Generator().manual_seed(width)
+    drawn = torch.randint(0, 2, (PROBES, width), generator=generator)
+    return (2.0 * drawn.to(torch.float64) - 1) / math.sqrt(width)
+
+
+def product_singular_values(future: Factor, past: Factor, *, steps: int) -> tuple[Tensor, Tensor]:
+    """Singular values of the product of two factors, and a bound on their error.
+
+    Args:
+        future: of a rows, for the outputs.
+        past: of b rows, for the inputs.
         steps: how many steps the factors went through.
-        mixes: whether transitions mix the numbers of the state.
 
     Returns:
         values `[B, g, min(a, b)]` descending (not finite where a factor is not), error `[B, g]`.
     """
-    after, before = (powers_above(f.abs().amax((-2, -1))) for f in (future, past))
-    future, past = future / after[..., None, None], past / before[..., None, None]
-    product = future @ past.mT
-    finite = torch.isfinite(product).all(-1).all(-1)
+    (future, after), (past, before) = future.scaled(), past.scaled()
+    product = future.rows @ past.rows.mT
+    finite = torch.isfinite(torch.linalg.vector_norm(product, ord=torch.inf, dim=(-2, -1)))
     if finite.all():
         values = _singular_values(product)
     else:
         safe = torch.where(finite[..., None, None], product, 0.0)
         values = _singular_values(safe).masked_fill(~finite[..., None], torch.nan)
-    error = factored_error(future, past, steps=steps, mixes=mixes)
+    error = factored_error(future, past, steps=steps)
     # In two steps, since the product of the powers need not be a normal float64.
     low, high = torch.minimum(after, before), torch.maximum(after, before)
     return values * low[..., None] * high[..., None], error * low * high
 
 
-def factored_error(future: Tensor, past: Tensor, *, steps: int, mixes: bool) -> Tensor:
-    """Bound on |error| of the singular values of a product of factors, `[B, g]`.
+def factored_error(future: Factor, past: Factor, *, steps: int) -> Tensor:
+    """Bound on |error| of the singular values of a product of scaled factors, `[B, g]`.
 
     Householder QR, diagonal transitions and the product itself err in every column in proportion
     to that column (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, theorem 19.4),
     so that the error of `O R` is a multiple of `u sum_n |o_n| |r_n|`: no scaling of the state
-    matters. Where transitions mix columns it is a multiple of `u |O| |R|`. The multiple grows
-    with the steps, as their rounding errors agree in sign where all steps are alike.
+    matters. The multiple grows with the steps, as their rounding errors agree in sign where all
+    steps are alike.
+
+    Where transitions mix columns, rounding errors may grow faster than what they sit on (a mode
+    that grows, and that no input reaches). Then the noise that went along says how large they are.
     """
-    columns_after = torch.linalg.vector_norm(future, dim=-2)
-    columns_before = torch.linalg.vector_norm(past, dim=-2)
-    if mixes:
-        size = columns_after.norm(dim=-1) * columns_before.norm(dim=-1)
-    else:
-        size = (columns_after * columns_before).sum(-1)
-    bound: Tensor = (16 + 2 * future.shape[-1] + steps) * ROUNDING * size + UNDERFLOW
-    return bound
+    width = future.rows.shape[-1]
+    if future.noise.shape[-2] == 0:
+        after = torch.linalg.vector_norm(future.rows, dim=-2)
+        before = torch.linalg.vector_norm(past.rows, dim=-2)
+        size = (after * before).sum(-1)
+        bound: Tensor = (16 + 2 * width + steps) * ROUNDING * size + UNDERFLOW
+        return bound
+    (after, after_error), (before, before_error) = (
+        (_size(factor.rows), _size(factor.noise)) for factor in (future, past)
+    )
+    product = (16 + 2 * width) * ROUNDING * after * before
+    return product + after * before_error + after_error * before + UNDERFLOW
+
+
+def _size(rows: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=(-2, -1))
+    return norm
