@@ -18,11 +18,9 @@ from model_adapters import LayerOperator
 
 LENGTH = 23
 TOLERANCES = (1e-1, 1e-3, 1e-5)
-# Relative to the largest singular value: what squares leave of float64 in blocks of this size.
-LARGEST_ERROR = 4.5e-8
+# Of the largest singular value.
+LARGEST_ERROR = 3e-8
 ATTENTION = "softmax attention"
-# Of s_1: what forming squares leaves of float64 in blocks of this size.
-LARGEST_ERROR = 4.5e-8
 # Early tokens see later ones in these: no number may come out as verified.
 NOT_CAUSAL = {"cpmant", "reformer"}
 # No attention in these: refused as a whole until an adapter knows their mixer.
@@ -98,16 +96,6 @@ def entropy_of(values: np.ndarray) -> np.ndarray:
     return np.where(values[..., 0] > 0, np.exp(-(shares * logs).sum(-1)), 0.0)
 
 
-def entropy_error(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """How far `entropy_of` can move, to first order, if each value moves by its error."""
-    total = values.sum(-1, keepdims=True)
-    shares = np.maximum(values, errors) / np.maximum(total, 1e-300)
-    logs = np.log(np.maximum(entropy_of(values), 1.0))[..., None] + np.abs(
-        np.log(np.maximum(shares, 1e-300))
-    )
-    return entropy_of(values) * (errors / np.maximum(total, 1e-300) * (1 + logs)).sum(-1)
-
-
 def of_size(values: np.ndarray, size: int) -> np.ndarray:
     """Values without padding; those that a structure of small rank leaves out are zeros."""
     assert not values[..., size:].any()
@@ -124,20 +112,16 @@ def check_layer(layer: LayerESS, recorded: LayerOperator) -> None:
     else:
         assert dense.triu(1).abs().max() <= 1e-9 * dense.abs().max()
     spectra = hf_ess.block_singular_values(recorded.operator, "all")
-    by_svd = hf_ess.block_singular_values(recorded.operator, "all", method="svd")
     for place, i in enumerate(layer.positions.tolist()):
         true = np.linalg.svd(dense.numpy()[..., i:, :i], compute_uv=False)
-        found, errors, by_svd_here = (
+        found, errors = (
             of_size(values[..., place, :].numpy(), true.shape[-1])
-            for values in (spectra.values, spectra.value_errors(), by_svd.values)
+            for values in (spectra.values, spectra.value_errors())
         )
         assert (np.abs(found - true) <= errors + 1e-13 * true[..., :1]).all()
         assert (errors <= LARGEST_ERROR * true[..., :1]).all()
         entropy = entropy_of(true)
-        np.testing.assert_allclose(entropy_of(by_svd_here), entropy, rtol=0.0, atol=1e-8)
-        drift = np.abs(layer.entropy_ess[..., place] - entropy)
-        assert (drift <= 1e-8 + entropy_error(true, errors)).all()
-        assert drift.max() <= 1e-6
+        np.testing.assert_allclose(layer.entropy_ess[..., place], entropy, rtol=0.0, atol=1e-8)
         for tau in TOLERANCES:
             decided = layer.undecided[tau][..., place] == 0
             assert (layer.tolerance_ess[tau][..., place] == (true > tau).sum(-1))[decided].all()
