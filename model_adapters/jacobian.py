@@ -132,6 +132,8 @@ class JacobianAdapter(MixerAdapter):
         except InvalidTypeError as error:
             hint = "" if fits else " (in float64, its weights do not fit into the memory budget)"
             raise UnsupportedMixerError(f"{error.what}{hint}") from error
+        except HfEssError:
+            raise
         except RuntimeError as error:
             raise UnsupportedMixerError(f"it cannot be differentiated: {error}") from error
         difference = _difference(operator, result)

@@ -128,7 +128,7 @@ class JacobianOperator(MimoOperator):
     def rounding(self) -> float:
         """How far products may be off, relative to the largest: `eps * L` of the narrowest dtype.
 
-        Measured, not proved: recurrences and attention in float32 stay below a tenth of it.
+        Measured, not proved: LSTM, GRU and attention over 8 to 48 tokens reach a quarter of it.
         """
         return torch.finfo(self._linearization.narrowest).eps * self.length
 

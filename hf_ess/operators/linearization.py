@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from hf_ess.errors import InvalidTypeError, UnsupportedMixerError
+from hf_ess.errors import HfEssError, InvalidTypeError, UnsupportedMixerError
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 
 # Batched backward passes win little beyond this many at a time.
@@ -157,33 +157,41 @@ class Linearization:
         return (ahead.to(torch.float64) - behind.to(torch.float64)) / (2 * step)
 
     def _backward_pass(self) -> tuple[Tensor, Tensor]:
-        """`J' w` as a function of w, to be differentiated."""
+        """`J' w` as a function of w, to be differentiated, and w."""
         if self._backward is None:
-            with _twice_differentiable():
-                cotangent = torch.zeros_like(self.outputs, requires_grad=True)
-                if not self.outputs.requires_grad:
-                    return torch.zeros_like(self.inputs), cotangent
-                try:
-                    (backward,) = torch.autograd.grad(
-                        self.outputs, self.inputs, cotangent, create_graph=True,
-                        allow_unused=True, materialize_grads=True,
-                    )  # fmt: skip
-                    if backward.requires_grad:
-                        torch.autograd.grad(
-                            backward, cotangent, torch.zeros_like(backward), retain_graph=True
-                        )
-                except torch.OutOfMemoryError:
-                    raise
-                except RuntimeError as error:
-                    raise UnsupportedMixerError(
-                        "The function's backward pass cannot be differentiated, which products "
-                        "J v need.",
-                        causes=[f"torch says: {error}", "a fused kernel without second derivative"],
-                        fix="Run it without fused kernels, or raise memory_budget until its whole "
-                        "Jacobian fits, which needs backward passes only.",
-                    ) from error
-            self._backward = backward, cotangent
+            try:
+                with _twice_differentiable():
+                    cotangent = torch.zeros_like(self.outputs, requires_grad=True)
+                    backward = self._pulled_back(cotangent), cotangent
+                self._check_products(*backward)
+            except (HfEssError, torch.OutOfMemoryError):
+                raise
+            except RuntimeError as error:
+                raise _no_products(f"torch says: {error}") from error
+            self._backward = backward
         return self._backward
+
+    def _pulled_back(self, cotangent: Tensor) -> Tensor:
+        backward = None
+        if self.outputs.requires_grad:
+            (backward,) = torch.autograd.grad(
+                self.outputs, self.inputs, cotangent, create_graph=True, allow_unused=True
+            )
+        # A function that ignores its input has no backward pass, and a Jacobian of zeros.
+        return torch.zeros_like(self.inputs.detach()) if backward is None else backward
+
+    def _check_products(self, backward: Tensor, cotangent: Tensor) -> None:
+        """`w' (J v) = (J' w)' v`, which fails where a backward pass has no derivative itself."""
+        generator = torch.Generator().manual_seed(0)
+        v, w = (
+            torch.randn(features.shape, generator=generator).to(features)[None]
+            for features in (self.inputs, self.outputs)
+        )
+        ahead, back = self._differentiate(backward, cotangent, v), self.transposed_products(w)
+        difference = ((w * ahead).sum() - (back * v).sum()).abs()
+        scale = torch.maximum((w * ahead).abs().sum(), (back * v).abs().sum())
+        if difference > 1000 * torch.finfo(self.narrowest).eps * scale:
+            raise _no_products("a part of it is hidden from torch")
 
     def _differentiate(self, outputs: Tensor, inputs: Tensor, vectors: Tensor) -> Tensor:
         if not outputs.requires_grad:
@@ -217,3 +225,12 @@ def _gradient(
         allow_unused=True, materialize_grads=True,
     )  # fmt: skip
     return gradient.detach()
+
+
+def _no_products(cause: str) -> UnsupportedMixerError:
+    return UnsupportedMixerError(
+        "The function's backward pass cannot be differentiated, which products J v need.",
+        causes=[cause, "a fused kernel, or a custom autograd function"],
+        fix="Run it without fused kernels, or raise memory_budget until its whole Jacobian fits, "
+        "which needs backward passes only.",
+    )
