@@ -15,6 +15,9 @@ import torch
 from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
 from tiny_models import build_tiny
 
+# Where these are installed, transformers calls their kernels, which need a GPU.
+sys.modules.update(dict.fromkeys(("causal_conv1d", "fla", "mamba_ssm")))
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads inside of each would only get in each other's way.
     torch.set_num_threads(1)

@@ -79,7 +79,7 @@ def explained_length(model: nn.Module, length: int) -> Iterator[None]:
         raise
     except (IndexError, RuntimeError, ValueError) as error:
         config = getattr(model, "config", None)
-        text_config = config.get_text_config(decoder=True) if config is not None else None
+        text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
         longest = getattr(text_config, "max_position_embeddings", None)
         # RoBERTa and its kind number their positions from 2 on.
         if not isinstance(longest, int) or length <= longest - 2:
