@@ -9,6 +9,7 @@ from hf_ess.analysis.measurement import Measurement, OperatorMeasurer, _Part
 from hf_ess.analysis.run import AnalysisRun, nothing_to_measure
 from hf_ess.errors import UnsupportedModelError
 from hf_ess.operators import JacobianOperator, ResidualMeter
+from hf_ess.report import LayerESS
 from hf_ess.spectra import operator_block_singular_values
 from model_adapters import (
     LayerOperator,
@@ -20,6 +21,8 @@ from model_adapters import (
 )
 from model_adapters.jacobian import JacobianAdapter
 from model_adapters.recorder import Sink
+
+LARGEST_SHARE_LEFT_OUT = 1e-2
 
 
 class JacobianMeasurer(OperatorMeasurer):
@@ -72,6 +75,15 @@ class JacobianRun(AnalysisRun):
     def _measurement(self, layer: LayerOperator, positions: tuple[int, ...]) -> Measurement:
         return JacobianMeasurer(layer, positions, replace(self.settings, method="auto")).measure()
 
+    def _warn_about(self, layers: list[LayerESS]) -> None:
+        super()._warn_about(layers)
+        cut = [layer.name for layer in layers if _leaves_out_much(layer)]
+        if cut:
+            self.warn(
+                f"The entropy-ESS of {len(cut)} layer(s) leaves out small singular values, first "
+                f"{cut[0]}: their blocks are too large for the memory budget."
+            )
+
     def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
         if not len(self.collection):
             reasons = list(self.unsupported.values())[:5]
@@ -80,3 +92,10 @@ class JacobianRun(AnalysisRun):
                 causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in reasons],
             )
         super()._note_what_is_missing(found, chosen)
+
+
+def _leaves_out_much(layer: LayerESS) -> bool:
+    """Whether what random products have not found may be more than a hundredth of the spectrum."""
+    left_out = layer.error_bound * layer.attainable_by_group
+    share = left_out > LARGEST_SHARE_LEFT_OUT * layer.largest_singular_value
+    return "randomized" in layer.method and bool(share.any())
