@@ -5,6 +5,9 @@ computed into an operator with its true inputs and outputs; see `MixerAdapter`.
 """
 
 from model_adapters import (
+    compressed_attention,
+    delayed_values,
+    differential_attention,
     gated_delta_rule,
     inline_attention,
     interface_attention,
@@ -34,6 +37,9 @@ __all__ = [
     "RefusedLayer",
     "Survey",
     "SurveyedMixer",
+    "compressed_attention",
+    "delayed_values",
+    "differential_attention",
     "gated_delta_rule",
     "inline_attention",
     "interface_attention",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import SoftmaxWeights
 
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
@@ -73,6 +74,16 @@ def rectangle_reason(queries: int, keys: int) -> str:
         f"{queries} queries look at {keys} keys: a cache with earlier tokens, cross-attention, or "
         "extra keys that are not tokens of the text"
     )
+
+
+def refuse_rectangle(queries: int, keys: int) -> None:
+    """Refuses attention of some queries to another number of keys.
+
+    Raises:
+        UnsupportedMixerError: the numbers differ.
+    """
+    if queries != keys:
+        raise UnsupportedMixerError(rectangle_reason(queries, keys))
 
 
 def sdpa_mask(
@@ -153,9 +164,9 @@ class ModelAttentionWeights:
         self.kwargs = kwargs
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor:
-        length = query.shape[-2]
-        identity = torch.eye(length, dtype=torch.float64, device=query.device)
-        value = identity.expand(*query.shape[:2], length, length)
+        sources = key.shape[-2]
+        identity = torch.eye(sources, dtype=torch.float64, device=query.device)
+        value = identity.expand(*query.shape[:2], sources, sources)
         module = HeadsOfModule(self.module, heads, self.total_heads)
         kwargs = {
             name: _heads_of(value, heads, self.total_heads) for name, value in self.kwargs.items()

@@ -104,7 +104,7 @@ class _Observed:
         output: Tensor,
     ) -> None:
         query, key, value = (tensor.detach() for tensor in features)
-        if query.shape[-2] != key.shape[-2]:
+        if query.shape[-2] != key.shape[-2] and not self.recorder.is_composed(module):
             self.recorder.refuse(
                 module,
                 mixer=MIXER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,13 +42,15 @@ class ModuleRun:
     Attributes:
         call: arguments of the module's forward by name, defaults included.
         before: what `before` noted when the run began.
-        parts: the last run of each part that ran.
+        parts: the first run of each part that ran.
+        found: what other adapters recorded of the module, where the adapter composes that.
         result: what the module returned.
     """
 
     call: dict[str, Any]
     before: dict[str, Any]
     parts: dict[str, PartRun] = field(default_factory=dict)
+    found: list[Captured] = field(default_factory=list)
     result: Any = None
 
 
@@ -56,18 +58,20 @@ class ModuleAdapter(MixerAdapter):
     """Watches the modules that it `knows`, and the submodules named in `parts`.
 
     A subclass says `mixer`, `models`, `parts`, which modules it knows, and how a run becomes an
-    operator.
+    operator. Where it `composes`, it makes that of operators which other adapters record of the
+    module, and which are recorded no more themselves.
     """
 
     parts: tuple[str, ...] = ()
+    composes: bool = False
 
     @abstractmethod
     def knows(self, module: nn.Module) -> bool:
         """Whether a module is a mixer of this family, by what it is made of."""
 
     @abstractmethod
-    def captured(self, module: nn.Module, run: ModuleRun) -> Captured:
-        """The operator of one run.
+    def captured(self, module: nn.Module, run: ModuleRun) -> Captured | dict[str, Captured]:
+        """The operator of one run, or several by the names of their mixers.
 
         Raises:
             UnsupportedMixerError: this run cannot be turned into an operator; says why.
@@ -79,15 +83,14 @@ class ModuleAdapter(MixerAdapter):
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
-        handles: list[RemovableHandle] = []
-        try:
-            for module in model.modules():
-                if self.knows(module):
-                    handles += _ModuleHooks(self, recorder).install(module)
+        with ExitStack() as stack:
+            for module in filter(self.knows, model.modules()):
+                hooks = _ModuleHooks(self, recorder)
+                for handle in hooks.install(module):
+                    stack.callback(handle.remove)
+                if self.composes:
+                    stack.enter_context(recorder.composing(module, self.mixer, hooks.take))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 class _ModuleHooks:
@@ -119,7 +122,8 @@ class _ModuleHooks:
             part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
         ) -> None:
             if self._run is not None and self.recorder.here:
-                self._run.parts[name] = PartRun(call_arguments(part, args, kwargs), result)
+                run = PartRun(call_arguments(part, args, kwargs), result)
+                self._run.parts.setdefault(name, run)
 
         return note
 
@@ -128,12 +132,22 @@ class _ModuleHooks:
             return
         run, self._run = self._run, None
         run.result = result
+        if self.adapter.composes and not run.found:
+            return
         try:
             captured = self.adapter.captured(module, run)
         except UnsupportedMixerError as error:
             self.recorder.refuse(module, mixer=self.adapter.mixer, reason=error.what)
             return
-        self.recorder.record(module, mixer=self.adapter.mixer, **vars(captured))
+        named = {self.adapter.mixer: captured} if isinstance(captured, Captured) else captured
+        del run, captured
+        for mixer in list(named):
+            self.recorder.record(module, mixer=mixer, **vars(named.pop(mixer)))
+
+    def take(self, **found: Any) -> None:
+        """Gets what another adapter recorded of the module."""
+        if self._run is not None:
+            self._run.found.append(Captured(**found))
 
 
 def heads_first(features: Tensor, heads: int) -> Tensor:

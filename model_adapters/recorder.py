@@ -50,6 +50,8 @@ class RefusedLayer:
 
 
 Sink = Callable[[LayerOperator], None]
+# Gets the keyword arguments of `Recorder.record`.
+Taker = Callable[..., None]
 
 
 def layer_index(name: str, otherwise: int) -> int:
@@ -75,6 +77,7 @@ class Recorder:
         self._names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._calls: Counter[str] = Counter()
+        self._composed: dict[int, tuple[str, Taker]] = {}
         self._depth_in_mixer = 0
         self._thread = threading.get_ident()
 
@@ -101,6 +104,23 @@ class Recorder:
             yield
         finally:
             self._depth_in_mixer -= 1
+
+    @contextmanager
+    def composing(self, module: nn.Module, mixer: str, take: Taker) -> Iterator[None]:
+        """Hands what other adapters record of a module to `take` instead of the sink.
+
+        For an adapter that knows what becomes of their operators inside of the module, and
+        records the result under its own `mixer`.
+        """
+        self._composed[id(module)] = mixer, take
+        try:
+            yield
+        finally:
+            del self._composed[id(module)]
+
+    def is_composed(self, module: nn.Module) -> bool:
+        """Whether an adapter composes the operators of a module."""
+        return id(module) in self._composed
 
     def name_of(self, module: nn.Module) -> str:
         """Dotted path of a module of the model; its class name for a stranger."""
@@ -134,6 +154,10 @@ class Recorder:
         output_gate: Tensor | None = None,
     ) -> None:
         """Hands an operator to the sink; inputs, outputs and gate are `[B, G, L, C]`."""
+        composer, take = self._composed.get(id(module), (mixer, None))
+        if take is not None and not mixer.startswith(composer):
+            take(operator=operator, inputs=inputs, outputs=outputs, output_gate=output_gate)
+            return
         name, index, call = self._number(module)
         self.sink(LayerOperator(name, index, mixer, operator, inputs, outputs, output_gate, call))
 

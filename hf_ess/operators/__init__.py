@@ -7,6 +7,10 @@ from hf_ess.operators.attention import (
     SoftmaxAttentionOperator,
     SoftmaxWeights,
 )
+from hf_ess.operators.attention_variants import (
+    DifferentialAttentionOperator,
+    PlacedAttentionOperator,
+)
 from hf_ess.operators.compositions import ColumnScaled, Product, RowScaled, Sum
 from hf_ess.operators.convolution import ConvolutionOperator, ModalConvolution
 from hf_ess.operators.dense import DenseOperator, future_share
@@ -39,11 +43,13 @@ __all__ = [
     "DenseTransition",
     "DiagonalDecay",
     "DiagonalPlusLowRank",
+    "DifferentialAttentionOperator",
     "JacobianOperator",
     "LinearOperator",
     "MimoOperator",
     "ModalConvolution",
     "OuterDecay",
+    "PlacedAttentionOperator",
     "Product",
     "RecurrentOperator",
     "ResidualMeter",
