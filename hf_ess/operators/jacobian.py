@@ -57,8 +57,7 @@ class JacobianOperator(MimoOperator):
         NotCausalError: an earlier output depends on a later input.
         UnsupportedMixerError: samples influence each other.
 
-    Source: "other structures" in Figure 1 of Parnichkun et al., ICML 2025, names nonlinear
-    recurrences; measuring them by their Jacobian is ours.
+    Source: ours, for the "other structures" in Figure 1 of Parnichkun et al., ICML 2025.
 
     Example:
         >>> import torch

@@ -36,7 +36,7 @@ class MimoOperator(LinearOperator):
 
     Inputs of `apply` are `[B, G', L, I]`, outputs `[B, G', L, O]`.
 
-    Source: Parnichkun et al., ICML 2025, section 3 and appendix on MIMO systems.
+    Source: Parnichkun et al., ICML 2025, section 3 (the flattened operator of MIMO systems).
     """
 
     @property
