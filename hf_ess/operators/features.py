@@ -82,9 +82,10 @@ class Feature:
 
     def widened(self, span: Span) -> Tensor:
         """The stretch of the chosen groups in float64 or complex128; axes of one stay."""
-        chosen = choose_groups(self.tensor.detach(), span.groups, span.total)
-        if chosen.shape[2] > 1:
-            chosen = chosen[:, :, span.start : span.stop]
+        tensor = self.tensor.detach()
+        if tensor.shape[2] > 1:
+            tensor = tensor[:, :, span.start : span.stop]
+        chosen = choose_groups(tensor, span.groups, span.total)
         return chosen.to(torch.complex128 if chosen.is_complex() else torch.float64)
 
 

@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from hf_ess.operators.blocked import LEAST_STEPS, MOST_STEPS, send_rows
+
 
 def planar(vectors: Tensor, *, conjugate: bool = False) -> Tensor:
     """Complex `[..., N]` as real `[..., 2N]`, real parts first; a read vector is conjugated.
@@ -221,6 +223,30 @@ class LowRankSteps(TransitionSteps):
     def _step(self, rows: Tensor, to: Tensor, along: Tensor, step: int) -> None:
         share = rows @ along[:, :, step, :, None]
         rows.mul_(self.diagonal[:, :, step, None]).addcmul_(share, to[:, :, step, None])
+
+    def forward(self, rows: Tensor, write: Tensor) -> Tensor:
+        if not self._blocked():
+            return super().forward(rows, write)
+        for start in range(0, self.length, MOST_STEPS):
+            some = slice(start, start + MOST_STEPS)
+            tensors = write, self.diagonal, self.left, self.right
+            rows = send_rows(rows, *(tensor[:, :, some] for tensor in tensors))
+        return rows
+
+    def backward(self, rows: Tensor, read: Tensor) -> Tensor:
+        if not self._blocked():
+            return super().backward(rows, read)
+        # Time runs the other way, and the last to join comes first.
+        reverse = [t.flip(2) for t in (read, self.diagonal, self.right, self.left)]
+        rows = rows.flip(2)
+        for start in range(0, self.length, MOST_STEPS):
+            some = slice(start, start + MOST_STEPS)
+            rows = send_rows(rows, *(tensor[:, :, some] for tensor in reverse))
+        return rows.flip(2)
+
+    def _blocked(self) -> bool:
+        """With a decay for each channel there is no matrix product to replace the steps."""
+        return self.diagonal.shape[-1] == 1 and self.length >= LEAST_STEPS
 
     def before(self, read: Tensor) -> Tensor:
         share = (read * self.left).sum(-1, keepdim=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -96,6 +97,13 @@ def factored_block_singular_values(
         return solver.spectra()
 
 
+def _widest_gap(request: Request, length: int) -> int:
+    """The most steps that any factor goes without being asked for."""
+    if request.window is not None:
+        return min(max(request.window), length)
+    return max(b - a for a, b in pairwise((0, *request.positions, length)))
+
+
 class _Solver:
     """One operator, one request, and the room for the results."""
 
@@ -107,7 +115,9 @@ class _Solver:
             min(rank, *block_shape(position, length, request.window))
             for position in request.positions
         ]
-        self.block = max(LEAST_ROWS, ROWS_PER_STATE * operator.width)
+        self.block = min(
+            max(LEAST_ROWS, ROWS_PER_STATE * operator.width), _widest_gap(request, length)
+        )
         self.noisy = operator.mixes
         shape = operator.batch, operator.groups, len(request.positions)
         self.values = torch.zeros(
