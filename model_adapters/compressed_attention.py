@@ -41,7 +41,7 @@ class CompressedAttention(ModuleAdapter):
         rate = getattr(getattr(module, "compressor", None), "compress_rate", None)
         return isinstance(rate, int)
 
-    def captured(self, module: Any, run: ModuleRun) -> dict[str, Captured]:
+    def captured(self, module: Any, run: ModuleRun) -> dict[str, Captured | str]:
         (found,) = run.found
         attention, rate = found.operator, module.compressor.compress_rate
         length, sources = attention.length, found.inputs.shape[2]
@@ -54,7 +54,7 @@ class CompressedAttention(ModuleAdapter):
         operators = [PlacedAttentionOperator(attention, place) for place in places]
         names = f"{self.mixer} (local keys)", f"{self.mixer} (compressed keys)"
         shares = [operator.apply(u) for operator, u in zip(operators, inputs, strict=True)]
-        captured = {}
+        captured: dict[str, Captured | str] = {}
         for own, other in ((0, 1), (1, 0))[: 1 if sources == length else 2]:
             outputs = (found.outputs.double() - shares[other]).to(found.outputs.dtype)
             captured[names[own]] = Captured(operators[own], inputs[own], outputs)

@@ -70,8 +70,10 @@ class ModuleAdapter(MixerAdapter):
         """Whether a module is a mixer of this family, by what it is made of."""
 
     @abstractmethod
-    def captured(self, module: nn.Module, run: ModuleRun) -> Captured | dict[str, Captured]:
+    def captured(self, module: nn.Module, run: ModuleRun) -> Captured | dict[str, Captured | str]:
         """The operator of one run, or several by the names of their mixers.
+
+        A reason in place of an operator says of a part why it has none.
 
         Raises:
             UnsupportedMixerError: this run cannot be turned into an operator; says why.
@@ -139,10 +141,14 @@ class _ModuleHooks:
         except UnsupportedMixerError as error:
             self.recorder.refuse(module, mixer=self.adapter.mixer, reason=error.what)
             return
-        named = {self.adapter.mixer: captured} if isinstance(captured, Captured) else captured
+        named = captured if isinstance(captured, dict) else {self.adapter.mixer: captured}
         del run, captured
         for mixer in list(named):
-            self.recorder.record(module, mixer=mixer, **vars(named.pop(mixer)))
+            part = named.pop(mixer)
+            if isinstance(part, str):
+                self.recorder.refuse(module, mixer=mixer, reason=part)
+            else:
+                self.recorder.record(module, mixer=mixer, **vars(part))
 
     def take(self, **found: Any) -> None:
         """Gets what another adapter recorded of the module."""

@@ -17,13 +17,19 @@ from model_adapters.registry import register_adapter
 
 
 class _ShortConvolution(ModuleAdapter):
-    """What all of them share: a cache that holds the last inputs."""
+    """What all of them share: a cache that holds the last inputs.
+
+    Attributes:
+        cached_as: number of the convolution in the cache of its layer, where no module says it.
+    """
+
+    cached_as = 0
 
     def before(self, module: Any, call: dict[str, Any]) -> dict[str, Any]:
         cache = call.get("past_key_values")
         if cache is None:
             return {}
-        number = getattr(module, "conv_idx", 0)
+        number = getattr(module, "conv_idx", self.cached_as)
         return {"state": cache.get_conv_state(module.layer_idx, state_idx=number)}
 
 
@@ -127,6 +133,41 @@ class DynamicShortConvolution(_ShortConvolution):
         )
 
 
+@register_adapter
+class DilatedShortConvolution(_ShortConvolution):
+    """`y_i = sum_k w_k x_{i - k d}`: taps that are d tokens apart, on embeddings of n-grams.
+
+    The embeddings themselves look back too, by a table that hashes the last tokens' ids. That is
+    no linear map of features, and is named as such.
+
+    Source: the configuration and code of Qwen4 (experimental) in transformers.
+    """
+
+    mixer = "dilated short convolution"
+    models = "qwen4_exp"
+    parts = ("conv1d",)
+    cached_as = 1
+
+    def knows(self, module: nn.Module) -> bool:
+        dilated = _is_depthwise(getattr(module, "conv1d", None))
+        return dilated and isinstance(getattr(module, "ple_embedding", None), nn.Module)
+
+    def captured(self, module: Any, run: ModuleRun) -> dict[str, Captured | str]:
+        refuse_earlier_state(run.before, "state")
+        conv = run.parts["conv1d"]
+        outputs = conv.result.detach()[..., None]
+        batch, _, length, _ = outputs.shape
+        return {
+            self.mixer: Captured(
+                operator=ConvolutionOperator(_spread(module.conv1d), batch=batch, length=length),
+                inputs=conv.features[..., -length:, None],
+                outputs=outputs,
+            ),
+            "n-gram embedding": "a hash of the last tokens' ids chooses its rows: it is no linear "
+            "map of features",
+        }
+
+
 def channels_first(features: Tensor) -> Tensor:
     """`[B, L, D]` as `[B, D, L]`."""
     return features.detach().transpose(1, 2)
@@ -135,6 +176,14 @@ def channels_first(features: Tensor) -> Tensor:
 def taps_of(conv: nn.Conv1d) -> Tensor:
     """`[D, K]`, the tap of the present token first (torch stores it last)."""
     return conv.weight.detach()[:, 0].flip(-1)
+
+
+def _spread(conv: nn.Conv1d) -> Tensor:
+    """Taps with zeros between them, `[D, (K - 1) d + 1]`."""
+    taps, step = taps_of(conv), conv.dilation[0]
+    spread = taps.new_zeros(len(taps), (taps.shape[1] - 1) * step + 1)
+    spread[:, ::step] = taps
+    return spread
 
 
 def with_residual(

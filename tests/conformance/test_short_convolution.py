@@ -14,10 +14,11 @@ from recurrent_conformance import LENGTH, SHORT, Case, RecurrentConformance, rec
 from tiny_models import build_tiny, tiny_input_ids
 from torch import Tensor, nn
 
-GATED, PLAIN, DYNAMIC = (
+GATED, PLAIN, DYNAMIC, DILATED = (
     "gated short convolution",
     "short convolution",
     "dynamic short convolution",
+    "dilated short convolution",
 )
 NO_RECEIVER = {"test_outputs_are_what_the_layer_passes_on": "no submodule receives them"}
 # Their experts run in no float64, and in half precision their routers fail.
@@ -89,6 +90,22 @@ def naive_dynamic(model: nn.Module, ids: Tensor) -> list[Tensor]:
     return operators
 
 
+def naive_dilated(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    """Taps as far apart as an n-gram is long."""
+    operators = []
+    apart = model.config.ngram_size
+    for layer in model.model.layers:
+        if layer.ple is None:
+            continue
+        weight = layer.ple.conv1d.weight[:, 0]
+        width, count = weight.shape
+        taps = torch.zeros(len(ids), width, ids.shape[1], (count - 1) * apart + 1)
+        for k in range(count):
+            taps[..., k * apart] = weight[:, count - 1 - k, None]
+        operators.append(banded(taps))
+    return operators
+
+
 def _case(model_type: str, naive: Any, sizes: tuple[int, ...], **known: Any) -> Case:
     return Case(model_type, partial(build_tiny, model_type), naive, sizes, **known)
 
@@ -113,6 +130,18 @@ class TestDynamicShortConvolution(RecurrentConformance):
     cases = (
         _case("inkling2_text", naive_dynamic, (3, 3), lacks=NO_RECEIVER | NO_HALF, **IN_FLOAT32),
     )
+
+
+class TestDilatedShortConvolution(RecurrentConformance):
+    mixer = DILATED
+    cases = (_case("qwen4_exp_text", naive_dilated, (9,), lacks=NO_RECEIVER, **IN_FLOAT32),)
+
+    def test_the_table_of_n_grams_is_named(self) -> None:
+        model = build_tiny("qwen4_exp_text")
+        _, recorder, _ = recorded(model, tiny_input_ids(model), DILATED, use_cache=False)
+        (refused,) = recorder.refused
+        assert (refused.name, refused.mixer) == ("model.layers.0.ple", "n-gram embedding")
+        assert "hash" in refused.reason
 
 
 CHECKS = TestGatedShortConvolution()
