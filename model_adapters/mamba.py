@@ -24,7 +24,8 @@ class Mamba(FunctionAdapter):
 
     So `M_ij = C_i exp(A (dt_{j+1} + ... + dt_i)) dt_j B_j`, and `+ D` on the diagonal, one operator
     for each channel. The gate silu(z) lies inside the function and outside of the operator.
-    Zamba calls the function once for each of its Mamba heads.
+    Zamba calls the function once for each of its Mamba heads. Several tokens after a cache start
+    from a zero state in transformers, so that M is whole for them too; single ones are refused.
     """
 
     mixer = "mamba"

@@ -23,8 +23,6 @@ LARGEST_ERROR = 3e-8
 ATTENTION = "softmax attention"
 # Early tokens see later ones in these: no number may come out as verified.
 NOT_CAUSAL = {"cpmant", "reformer"}
-# No attention in these: refused as a whole until an adapter knows their mixer.
-WITHOUT_ATTENTION = {"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"}
 # Where the mixers that are no attention sit in hybrids.
 OTHER_MIXERS = {
     "bailing_hybrid": "layers.0.self_attn",
@@ -158,7 +156,7 @@ def test_measured_right_or_refused_by_name(model_type: str) -> None:
     ids = tiny_input_ids(model, batch=2, length=LENGTH)
     report = analyzed(model, ids)
     if report is None:
-        assert model_type in NOT_CAUSAL | WITHOUT_ATTENTION
+        assert model_type in NOT_CAUSAL
         return
     assert model_type not in NOT_CAUSAL
     recorded = operators(model, ids)
@@ -177,4 +175,4 @@ def test_measured_right_or_refused_by_name(model_type: str) -> None:
 
 
 def test_tables_name_real_types() -> None:
-    assert NOT_CAUSAL | WITHOUT_ATTENTION | set(OTHER_MIXERS) <= set(causal_lm_types())
+    assert NOT_CAUSAL | set(OTHER_MIXERS) <= set(causal_lm_types())
