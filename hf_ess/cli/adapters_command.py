@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import Enum
 from typing import Annotated
 
 import typer
+
+
+# Wide enough for the widest table, where no terminal says its width.
+PIPED_WIDTH = 120
 
 
 class Format(str, Enum):
@@ -36,4 +41,4 @@ def adapters(output: FormatOption = Format.table) -> None:
     table = Table("mixer", "models", "class", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

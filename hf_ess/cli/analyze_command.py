@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_ess.cli.adapters_command import Format, FormatOption
+from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 from hf_ess.errors import HfEssError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
-PIPED_WIDTH = 120
 STDIN = Path("-")
 
 
