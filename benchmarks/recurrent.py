@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import psutil
 import torch
+from measuring import PeakMemory, cost_of
 from torch import Tensor
 
 from hf_ess.operators import OuterDecay, StateSpaceOperator
@@ -51,50 +48,6 @@ def selective_state_space(
     )
 
 
-class PeakMemory:
-    """Growth of the resident memory of this process while the block runs, sampled each 2 ms."""
-
-    def __enter__(self) -> PeakMemory:
-        self._process = psutil.Process()
-        self._stop = threading.Event()
-        self.before = self.peak = self._process.memory_info().rss
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.002):
-            self.peak = max(self.peak, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def mebibytes(self) -> float:
-        """Growth during the block."""
-        return round((self.peak - self.before) / 2**20, 1)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Wall time, and time on all processors, which a busy machine changes far less."""
-
-    seconds: float
-    processor_seconds: float
-
-
-def cost_of(work: Callable[[], object], repetitions: int) -> Cost:
-    """Medians over repetitions."""
-    costs = []
-    for _ in range(repetitions):
-        wall, processor = time.perf_counter(), time.process_time()
-        work()
-        costs.append((time.perf_counter() - wall, time.process_time() - processor))
-    wall_times, processor_times = zip(*costs, strict=True)
-    return Cost(statistics.median(wall_times), statistics.median(processor_times))
-
-
 def dense_values(
     matrices: Tensor, positions: tuple[int, ...], decompose: Callable[[Tensor], object]
 ) -> None:
@@ -114,12 +67,17 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     operator = selective_state_space(options.channels, options.states, options.length)
     block_singular_values(operator, "auto")
     with PeakMemory() as memory:
-        ours = cost_of(lambda: block_singular_values(operator, "auto"), options.repetitions)
+        (ours,) = cost_of(
+            partial(block_singular_values, operator, "auto"), repetitions=options.repetitions
+        )
     spectra = block_singular_values(operator, "auto")
     sample = options.baseline_channels
     dense = operator.to_dense(slice(0, sample))[0]
-    svdvals = cost_of(lambda: dense_values(dense, spectra.positions, torch.linalg.svdvals), 1)
-    listing = cost_of(lambda: dense_values(dense.float(), spectra.positions, torch.svd), 1)
+    svdvals, listing = cost_of(
+        partial(dense_values, dense, spectra.positions, torch.linalg.svdvals),
+        partial(dense_values, dense.float(), spectra.positions, torch.svd),
+        repetitions=1,
+    )
     errors = [
         _relative_error(spectra.values[0, 0, index], torch.linalg.svdvals(dense[0, i:, :i]))
         for index, i in enumerate(spectra.positions)
@@ -158,8 +116,8 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
     for length in (1024, 2048, 4096, 8192, 16384):
         operator = selective_state_space(options.channels, options.states, length)
         with PeakMemory() as memory:
-            costs[length] = cost_of(
-                partial(block_singular_values, operator, "auto"), options.repetitions
+            (costs[length],) = cost_of(
+                partial(block_singular_values, operator, "auto"), repetitions=options.repetitions
             )
         memories[length] = memory.mebibytes
     return {
@@ -184,16 +142,17 @@ def falcon(options: argparse.Namespace) -> dict[str, Any]:
     operator = selective_state_space(options.falcon_channels, 16, 2048, torch.bfloat16)
     positions = [*range(32, 2048, 32), 2040]
     with PeakMemory() as memory:
-        wall, processor = time.perf_counter(), time.process_time()
-        spectra = block_singular_values(operator, positions)
-        seconds, processor = time.perf_counter() - wall, time.process_time() - processor
+        results = []
+        (cost,) = cost_of(
+            lambda: results.append(block_singular_values(operator, positions)), repetitions=1
+        )
     return {
         "channels": options.falcon_channels,
         "positions": len(positions),
-        "seconds": round(seconds, 1),
-        "processor_seconds": round(processor, 1),
+        "seconds": round(cost.seconds, 1),
+        "processor_seconds": round(cost.processor_seconds, 1),
         "peak_memory_above_layer_mib": memory.mebibytes,
-        "of_that_result_mib": round(spectra.values.numel() * 8 / 2**20, 1),
+        "of_that_result_mib": round(results[0].values.numel() * 8 / 2**20, 1),
     }
 
 

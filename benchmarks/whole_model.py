@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import threading
-import time
 from dataclasses import asdict, dataclass
 
-import psutil
 import torch
+from measuring import PeakMemory, cost_of
 from smollm2 import smollm2_path
 
 import hf_ess
@@ -37,33 +34,8 @@ class Result:
     forward_seconds: float
     analyze_seconds: float
     multiple_of_forward: float
+    multiple_in_processor_time: float
     peak_memory_above_model: float
-
-
-class PeakMemory:
-    """Largest resident memory of this process while the block runs, sampled every 5 ms."""
-
-    def __enter__(self) -> PeakMemory:
-        self._process = psutil.Process()
-        self._stop = threading.Event()
-        self.before = self._process.memory_info().rss
-        self.peak = self.before
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.peak = max(self.peak, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def mebibytes(self) -> float:
-        """Growth during the block."""
-        return (self.peak - self.before) / 2**20
 
 
 def measure(model_path: str, tokens: int, positions: str, repetitions: int) -> Result:
@@ -73,39 +45,31 @@ def measure(model_path: str, tokens: int, positions: str, repetitions: int) -> R
     with open(DEMO_TEXT, encoding="utf-8") as file:
         text = file.read()
     ids = tokenizer(text * (1 + tokens // 400), return_tensors="pt")["input_ids"][:, :tokens]
-    forwards, analyses = [], []
-    with torch.no_grad():
-        for _ in range(2):
+    reports = []
+
+    def forward() -> None:
+        with torch.no_grad():
             model(ids, use_cache=False)
+
+    def analysis() -> None:
+        reports.append(hf_ess.analyze(model, ids, positions=positions, progress=False))
+
+    forward()
     with PeakMemory() as memory:
-        for _ in range(repetitions):
-            forwards.append(_seconds(lambda: _forward(model, ids)))
-            start = time.perf_counter()
-            report = hf_ess.analyze(model, ids, positions=positions, progress=False)
-            analyses.append(time.perf_counter() - start)
-    forward, analysis = statistics.median(forwards), statistics.median(analyses)
+        plain, analyzed = cost_of(forward, analysis, repetitions=repetitions)
+    report = reports[-1]
     return Result(
         model=str(report.provenance["model"]),
         tokens=ids.shape[1],
         heads=sum(layer.groups for layer in report.layers),
         positions=len(report.positions),
         threads=torch.get_num_threads(),
-        forward_seconds=round(forward, 3),
-        analyze_seconds=round(analysis, 3),
-        multiple_of_forward=round(analysis / forward, 2),
+        forward_seconds=round(plain.seconds, 3),
+        analyze_seconds=round(analyzed.seconds, 3),
+        multiple_of_forward=round(analyzed.seconds / plain.seconds, 2),
+        multiple_in_processor_time=round(analyzed.processor_seconds / plain.processor_seconds, 2),
         peak_memory_above_model=round(memory.mebibytes),
     )
-
-
-def _forward(model: torch.nn.Module, ids: torch.Tensor) -> None:
-    with torch.no_grad():
-        model(ids, use_cache=False)
-
-
-def _seconds(work: object) -> float:
-    start = time.perf_counter()
-    work()  # type: ignore[operator]
-    return time.perf_counter() - start
 
 
 def main() -> None:

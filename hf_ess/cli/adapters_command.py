@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-
 # Wide enough for the widest table, where no terminal says its width.
 PIPED_WIDTH = 120
 
