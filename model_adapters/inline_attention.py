@@ -127,18 +127,18 @@ class _SoftmaxTracker(TorchFunctionMode):
             self.recorder.refuse(module, mixer=MIXER, reason=f"not causal: {error.what}")
             return
         values = values.detach().expand(*weights.shape[:-2], *values.shape[-2:])
+        batch, heads, queries, keys = shape
         self.recorder.record(
             module,
             mixer=MIXER,
             operator=operator,
-            inputs=values.reshape(*shape[:-1], values.shape[-1]),
-            outputs=output.detach().reshape(*shape[:-1], output.shape[-1]),
+            inputs=values.reshape(batch, heads, keys, values.shape[-1]),
+            outputs=output.detach().reshape(batch, heads, queries, output.shape[-1]),
         )
 
-    def _per_head(self, weights: Tensor) -> tuple[int, ...]:
-        """`[B, H, L, L]` for weights whose samples and heads may be one axis."""
-        length = weights.shape[-1]
-        return self.recorder.batch or 1, -1, length, length
+    def _per_head(self, weights: Tensor) -> tuple[int, int, int, int]:
+        """`[B, H, L, L]` for weights whose samples and heads may be one axis or several."""
+        return self.recorder.batch or 1, -1, weights.shape[-2], weights.shape[-1]
 
     def _fused(
         self,
@@ -171,6 +171,8 @@ class _SoftmaxTracker(TorchFunctionMode):
         length = self.recorder.length
         if length is None or queries == keys == length:
             return queries == keys
+        if queries == length and self.recorder.is_composed(module):
+            return True
         if length in (queries, keys):
             self.recorder.refuse(module, mixer=MIXER, reason=rectangle_reason(queries, keys))
         elif queries == keys > length:

@@ -130,11 +130,15 @@ class _ModuleHooks:
         return note
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        if self._run is None or not self.recorder.here:
-            return
+        if self._run is not None and self.recorder.here:
+            self._run.result = result
+            # What operators compute here is no attention of the model.
+            with self.recorder.inside_mixer():
+                self._record(module)
+
+    def _record(self, module: nn.Module) -> None:
         run, self._run = self._run, None
-        run.result = result
-        if self.adapter.composes and not run.found:
+        if run is None or (self.adapter.composes and not run.found):
             return
         try:
             captured = self.adapter.captured(module, run)

@@ -99,11 +99,13 @@ class Recorder:
     @contextmanager
     def inside_mixer(self) -> Iterator[None]:
         """Marks the run of a watched mixing function; no other adapter takes its insides."""
-        self._depth_in_mixer += 1
+        # Restored, not counted down: a sink may run the model again, which starts from zero.
+        before = self._depth_in_mixer
+        self._depth_in_mixer = before + 1
         try:
             yield
         finally:
-            self._depth_in_mixer -= 1
+            self._depth_in_mixer = before
 
     @contextmanager
     def composing(self, module: nn.Module, mixer: str, take: Taker) -> Iterator[None]:

@@ -225,7 +225,7 @@ class ScoredAttentionOperator(AttentionOperator):
 
     @property
     def length(self) -> int:
-        return self.scores.shape[-1]
+        return self.scores.shape[-2]
 
     @property
     def device(self) -> torch.device:

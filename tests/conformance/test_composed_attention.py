@@ -28,6 +28,7 @@ NO_RECEIVER = {"test_outputs_are_what_the_layer_passes_on": "no submodule receiv
 DIFFERENTIAL, DELAYED = "differential attention", "softmax attention (delayed values)"
 LOCAL = "compressed attention (local keys)"
 COMPRESSED = "compressed attention (compressed keys)"
+MAIN, PREDICTED = "n-gram attention (main stream)", "n-gram attention (predicted streams)"
 RATES = (8, 4)
 
 
@@ -76,6 +77,21 @@ def naive_compressed(model: nn.Module, ids: Tensor) -> list[Tensor]:
     return operators
 
 
+def naive_main_stream(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        result = model(input_ids=ids, use_cache=False, output_attentions=True)
+    return [weights.double() for weights in result.attentions]
+
+
+def naive_predicted_streams(model: nn.Module, ids: Tensor) -> list[Tensor]:
+    """Streams one after another, each with all heads; the last half of the keys are their own."""
+    with torch.no_grad():
+        result = model(input_ids=ids, use_cache=False, output_attentions=True)
+    weights = [weights.double().flatten(1, 2) for weights in result.ngram_attentions]
+    assert not any(own[..., ids.shape[1] :].tril(-1).any() for own in weights)
+    return [own[..., : ids.shape[1]] for own in weights]
+
+
 def _case(model_type: str, naive: Any, sizes: tuple[int | None, ...], **known: Any) -> Case:
     return Case(model_type, partial(build_tiny, model_type), naive, sizes, **known)
 
@@ -92,6 +108,18 @@ class TestDelayedValues(AdapterConformance):
     mixer = DELAYED
     # A delayed head still reads the token before its window.
     cases = (_case("zaya", naive_delayed, (None, WINDOW), receiver="o_proj", **IN_FLOAT32),)
+
+
+class TestMainStream(AdapterConformance):
+    mixer = MAIN
+    cases = (_case("prophetnet", naive_main_stream, (None, None), lacks=NO_RECEIVER, **IN_FLOAT32),)
+
+
+class TestPredictedStreams(AdapterConformance):
+    mixer = PREDICTED
+    cases = (
+        _case("prophetnet", naive_predicted_streams, (None, None), lacks=NO_RECEIVER, **IN_FLOAT32),
+    )
 
 
 class TestLocalKeys(AdapterConformance):
@@ -137,6 +165,7 @@ class TestCompressedKeys(AdapterConformance):
         ("diffllama", [DIFFERENTIAL] * 2),
         ("zaya", [DELAYED] * 2),
         ("deepseek_v4", ["softmax attention", LOCAL, COMPRESSED, LOCAL, COMPRESSED]),
+        ("prophetnet", [MAIN, PREDICTED, MAIN, PREDICTED]),
     ],
 )
 def test_report_holds_every_mixer_and_no_part_of_one(model_type: str, mixers: list[str]) -> None:
