@@ -76,11 +76,13 @@ def _cumulated(region: Region) -> Iterator[tuple[int, Tensor, int, int]]:
     for index in reversed(range(len(region.positions))):
         position = region.positions[index]
         new_rows = matrices[:, position - first_row : before - first_row, :position]
-        recent = recent[:, :position, :position] + gram_of_columns(new_rows)
+        recent = recent[:, :position, :position]
+        for run in torch.split(new_rows, SUMMED_AT_ONCE, dim=1):
+            recent.baddbmm_(run.mT, run)
         recent_rows, before, additions = recent_rows + new_rows.shape[1], position, additions + 1
         gram = base[:, :position, :position] + recent
         if recent_rows >= SUMMED_AT_ONCE or additions >= most:
-            base, recent, recent_rows, additions = gram, torch.zeros_like(gram), 0, 0
+            base, recent, recent_rows, additions = gram, recent.zero_(), 0, 0
         columns = used_columns[index]
         if columns < position:
             used = region.used_columns(position)
