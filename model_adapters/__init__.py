@@ -20,6 +20,8 @@ from model_adapters import (
     rg_lru,
     rwkv4,
     short_convolution,
+    striped_hyena,
+    striped_hyena2,
 )
 from model_adapters.recorder import LayerOperator, Recorder, RefusedLayer
 from model_adapters.recording import record_operators
@@ -56,6 +58,8 @@ __all__ = [
     "rg_lru",
     "rwkv4",
     "short_convolution",
+    "striped_hyena",
+    "striped_hyena2",
     "survey",
     "unregister_adapter",
 ]

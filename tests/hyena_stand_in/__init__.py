@@ -1,0 +1,1 @@
+"""Small gated convolutions with the names of the public code, written from the papers."""
