@@ -28,6 +28,8 @@ class DeltaRuleAdapter(FunctionAdapter):
     queries. The functions compute in float32, and normalise keys and queries there.
     """
 
+    convolved = "last"
+
     @abstractmethod
     def normalised(self, features: Tensor) -> Tensor:
         """Queries or keys of length one, `[B, h, L, N]`, by the arithmetic of the functions."""

@@ -12,35 +12,24 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from hf_ess.errors import UnsupportedMixerError
-from hf_ess.operators import LinearOperator
+from model_adapters.captured import EARLIER_STATE, Captured
+from model_adapters.mixer_scope import around_convolution
 from model_adapters.patching import observed_calls
-from model_adapters.recorder import Recorder
+from model_adapters.recorder import CORE, MIXER, Recorder
 from model_adapters.registry import MixerAdapter
 
-_EARLIER_STATE = "the mixer was called with an earlier state (a cache), whose response adds to M u"
-
-
-@dataclass(frozen=True)
-class Captured:
-    """What a mixing function applied in one call.
-
-    Attributes:
-        operator: M, `[B, G, L, L]`.
-        inputs: u, `[B, G, L, C]`.
-        outputs: what the function returned, `[B, G, L, C]`.
-        output_gate: factor on `M u` inside the function, `[B, G, L, C]`; None for one.
-    """
-
-    operator: LinearOperator
-    inputs: Tensor
-    outputs: Tensor
-    output_gate: Tensor | None = None
+__all__ = [
+    "Captured",
+    "FunctionAdapter",
+    "call_arguments",
+    "refuse_earlier_state",
+    "refuse_packed_sequences",
+]
 
 
 class FunctionAdapter(MixerAdapter):
@@ -54,11 +43,14 @@ class FunctionAdapter(MixerAdapter):
         decoding: names of functions that go on from a cache by one token; always refused.
         fused_switch: attribute of modules whose true value sends them through a kernel that hides
             the mixing function; false while a recording runs.
+        convolved: "first" or "last" channels of a short convolution are what the function mixes;
+            empty if there is none. For scope "mixer".
     """
 
     functions: tuple[str, ...]
     decoding: tuple[str, ...] = ()
     fused_switch: str = ""
+    convolved: str = ""
 
     @abstractmethod
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
@@ -112,7 +104,7 @@ class FunctionAdapter(MixerAdapter):
         self, function: Callable[..., Any], recorder: Recorder, *args: Any, **kwargs: Any
     ) -> Any:
         if recorder.running is not None:
-            recorder.refuse(recorder.running, mixer=self.mixer, reason=_EARLIER_STATE)
+            recorder.refuse(recorder.running, mixer=self.mixer, reason=EARLIER_STATE)
         with recorder.inside_mixer():
             return function(*args, **kwargs)
 
@@ -127,12 +119,36 @@ class FunctionAdapter(MixerAdapter):
         with recorder.inside_mixer():
             result = function(*args, **kwargs)
         try:
-            captured = self.captured(module, {**call, **snapshot}, result)
+            call = {**call, **snapshot}
+            captured = self.captured(module, call, result)
+            wide = recorder.scope == MIXER
+            wider = self.widened(module, call, captured, recorder) if wide else None
         except UnsupportedMixerError as error:
             recorder.refuse(module, mixer=self.mixer, reason=error.what)
             return result
-        recorder.record(module, mixer=self.mixer, **vars(captured))
+        scope = CORE if wider is None else MIXER
+        recorder.record(module, mixer=self.mixer, scope=scope, **vars(wider or captured))
         return result
+
+    def widened(
+        self, module: nn.Module, call: dict[str, Any], captured: Captured, recorder: Recorder
+    ) -> Captured | None:
+        """The operator together with what surrounds it, None if nothing around it is known.
+
+        Args:
+            module: the module that runs.
+            call: arguments of the function by name, defaults included.
+            captured: the core, as `captured` returned it.
+            recorder: knows the latest convolution.
+
+        Raises:
+            UnsupportedMixerError: the surroundings cannot be turned into an operator; says why.
+        """
+        if not self.convolved or recorder.convolution is None:
+            return None
+        return around_convolution(
+            captured, recorder.convolution, module, last=self.convolved == "last"
+        )
 
     def before(self, call: dict[str, Any]) -> dict[str, Any]:
         """Arguments to copy before the function runs, for functions that write into theirs."""
@@ -173,7 +189,7 @@ def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
     """
     for name in names:
         if call.get(name) is not None:
-            raise UnsupportedMixerError(_EARLIER_STATE)
+            raise UnsupportedMixerError(EARLIER_STATE)
 
 
 def refuse_packed_sequences(call: dict[str, Any], *names: str) -> None:

@@ -33,6 +33,7 @@ class Mamba(FunctionAdapter):
     functions = ("mamba_selective_scan", "selective_scan_fn")
     decoding = ("mamba_selective_state_update", "selective_state_update")
     fused_switch = "use_fast_path"
+    convolved = "first"
 
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
         inputs = features_of(call, "hidden_states", "u")

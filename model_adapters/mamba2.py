@@ -40,6 +40,7 @@ class Mamba2(FunctionAdapter):
     functions = ("mamba2_chunk_scan", "mamba_chunk_scan_combined")
     decoding = ("mamba2_selective_state_update", "selective_state_update")
     fused_switch = "use_mem_eff_path"
+    convolved = "first"
 
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
         refuse_earlier_state(call, "initial_states")

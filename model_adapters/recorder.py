@@ -7,10 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from hf_ess.operators import LinearOperator
+
+if TYPE_CHECKING:
+    from model_adapters.mixer_scope import Convolution
+
+
+CORE = "core"
+MIXER = "mixer"
+SCOPES = (CORE, MIXER)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,11 @@ class LayerOperator:
         outputs: what the layer really computed from it, `[B, G, L, C]`, in the model's dtype.
         output_gate: factor on `M u` that the mixing function applies before it returns,
             `[B, G, L, C]`, no part of the operator; None for one.
+        output_offset: what is added after the gate and does not depend on the inputs (from the
+            bias of a convolution), `[B, G, L, C]`; None for zero. So the layer computes
+            `outputs = output_gate * (M inputs) + output_offset`.
+        scope: "mixer" if the operator includes the convolution and gates around the mixing
+            function, "core" if it is that function alone.
         call: 0 for the first operator of this module in a forward pass, 1 for the next, ...
     """
 
@@ -37,6 +51,8 @@ class LayerOperator:
     outputs: Tensor
     output_gate: Tensor | None = None
     call: int = 0
+    output_offset: Tensor | None = None
+    scope: str = CORE
 
 
 @dataclass(frozen=True)
@@ -66,9 +82,11 @@ class Recorder:
     operator to the sink at once, so that no more than one is alive.
     """
 
-    def __init__(self, model: nn.Module, sink: Sink) -> None:
+    def __init__(self, model: nn.Module, sink: Sink, scope: str = CORE) -> None:
         self.model = model
         self.sink = sink
+        self.scope = scope
+        self.convolution: Convolution | None = None
         self.batch: int | None = None
         self.length: int | None = None
         self.refused: list[RefusedLayer] = []
@@ -144,6 +162,7 @@ class Recorder:
         self._calls.clear()
         self._running.clear()
         self._depth_in_mixer = 0
+        self.convolution = None
 
     def record(
         self,
@@ -154,14 +173,35 @@ class Recorder:
         inputs: Tensor,
         outputs: Tensor,
         output_gate: Tensor | None = None,
+        output_offset: Tensor | None = None,
+        scope: str = CORE,
     ) -> None:
-        """Hands an operator to the sink; inputs, outputs and gate are `[B, G, L, C]`."""
+        """Hands an operator to the sink; inputs, outputs, gate and offset are `[B, G, L, C]`."""
         composer, take = self._composed.get(id(module), (mixer, None))
         if take is not None and not mixer.startswith(composer):
-            take(operator=operator, inputs=inputs, outputs=outputs, output_gate=output_gate)
+            take(
+                operator=operator,
+                inputs=inputs,
+                outputs=outputs,
+                output_gate=output_gate,
+                output_offset=output_offset,
+            )
             return
         name, index, call = self._number(module)
-        self.sink(LayerOperator(name, index, mixer, operator, inputs, outputs, output_gate, call))
+        self.sink(
+            LayerOperator(
+                name,
+                index,
+                mixer,
+                operator,
+                inputs,
+                outputs,
+                output_gate,
+                call,
+                output_offset,
+                scope,
+            )
+        )
 
     def refuse(self, module: nn.Module, *, mixer: str, reason: str) -> None:
         """Notes that a mixer ran whose operator cannot be had, and why."""

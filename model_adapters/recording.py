@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_ess.errors import InvalidTypeError, UnsupportedModelError
-from model_adapters.recorder import Recorder, Sink
+from hf_ess.errors import InvalidInputError, InvalidTypeError, UnsupportedModelError
+from model_adapters.mixer_scope import watched_convolutions
+from model_adapters.recorder import CORE, MIXER, SCOPES, Recorder, Sink
 from model_adapters.registry import MixerAdapter, registered_adapters
 
 
 @contextmanager
 def record_operators(
-    model: nn.Module, sink: Sink, *, adapters: Sequence[MixerAdapter] | None = None
+    model: nn.Module,
+    sink: Sink,
+    *,
+    adapters: Sequence[MixerAdapter] | None = None,
+    scope: str = CORE,
 ) -> Iterator[Recorder]:
     """Hands every operator that the model applies to `sink`, while the context is open.
 
@@ -30,12 +35,16 @@ def record_operators(
         model: the model, in evaluation mode.
         sink: called with each `LayerOperator` (`.name .index .mixer .operator .inputs .outputs`).
         adapters: the mixer families to watch, all registered ones by default.
+        scope: "core" for what the mixing functions apply, or "mixer" for that together with the
+            short convolution and the gates around it where an adapter knows them; the `.scope` of
+            each operator says which of the two it is.
 
     Yields:
         The recorder; `.refused` lists the mixers that ran without an operator, with reasons.
 
     Raises:
         InvalidTypeError: model is no `torch.nn.Module`, or sink is not callable.
+        InvalidInputError: an unknown scope.
         UnsupportedModelError: the model is in training mode (dropout changes the operator), or
             its layers were replaced by kernels that cannot be watched.
 
@@ -52,15 +61,28 @@ def record_operators(
         [(1, 2, 4, 4)]
     """
     _check(model, sink)
+    check_scope(scope)
     compiled, model = model, getattr(model, "_orig_mod", model)
-    recorder = Recorder(model, sink)
+    recorder = Recorder(model, sink, scope)
     with ExitStack() as stack:
         stack.enter_context(eager_execution(compiled))
         stack.enter_context(_innermost(recorder))
         stack.enter_context(_running_modules(model, recorder))
+        if scope == MIXER:
+            stack.enter_context(watched_convolutions(model, recorder))
         for adapter in registered_adapters() if adapters is None else adapters:
             stack.enter_context(adapter.watch(model, recorder))
         yield recorder
+
+
+def check_scope(scope: str) -> None:
+    """Refuses a scope that does not exist.
+
+    Raises:
+        InvalidInputError: neither "core" nor "mixer".
+    """
+    if scope not in SCOPES:
+        raise InvalidInputError(f"Unknown scope {scope!r}; choose one of {', '.join(SCOPES)}.")
 
 
 def _check(model: nn.Module, sink: Sink) -> None:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
-from hf_ess.operators import DiagonalDecay, StateSpaceOperator
+from hf_ess.operators import (
+    ConvolutionOperator,
+    ConvolvedRecurrence,
+    DiagonalDecay,
+    StateSpaceOperator,
+)
 from model_adapters.function_adapter import Captured, FunctionAdapter, refuse_earlier_state
+from model_adapters.mixer_scope import Convolution, gated
 from model_adapters.patching import observed_calls
-from model_adapters.recorder import Recorder
+from model_adapters.recorder import MIXER, Recorder
 from model_adapters.registry import register_adapter
 
 _SCAN = "_rnn_scan"
+_PARTS = ("rg_lru", "conv_1d", "linear_y", "linear_out")
+_GATE = ("bias", "weight")
 
 
 @register_adapter
@@ -40,6 +51,8 @@ class RGLRU(FunctionAdapter):
         with ExitStack() as stack:
             for owner in (kind for kind in classes if _SCAN in vars(kind)):
                 stack.enter_context(observed_calls(owner, _SCAN, recorder, self._observe))
+            if recorder.scope == MIXER:
+                stack.enter_context(_watched_blocks(model, recorder))
             yield
 
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
@@ -52,6 +65,89 @@ class RGLRU(FunctionAdapter):
             inputs=_channels(call["hidden_states"]),
             outputs=_channels(result[0].detach()),
         )
+
+    def widened(
+        self, module: nn.Module, call: dict[str, Any], captured: Captured, recorder: Recorder
+    ) -> Captured | None:
+        """The whole block: convolution, input gate, scan, and the gate of the other branch."""
+        block = recorder.convolution
+        if not isinstance(block, _Block) or block.module is not module or block.gate is None:
+            return None
+        length = captured.inputs.shape[2]
+        assert isinstance(captured.operator, StateSpaceOperator)
+        taps = ConvolutionOperator(block.taps, batch=block.inputs.shape[0], length=length)
+        scale = _input_scale(module, block.result[..., :length].mT, call["reset"]).mT.double()
+        gate = block.gate.transpose(1, 2)[..., None]
+        outputs = captured.outputs * gate
+        return gated(
+            replace(captured, outputs=outputs, output_gate=gate),
+            ConvolvedRecurrence(captured.operator, scale, taps),
+            inputs=block.inputs[..., -length:][..., None],
+            added=None if block.bias is None else scale * block.bias.double()[:, None],
+        )
+
+
+@dataclass
+class _Block(Convolution):
+    """The convolution of a recurrent block, and the gate from the block's other branch.
+
+    Attributes:
+        gate: `[B, L, D]`.
+    """
+
+    gate: Tensor | None = None
+
+
+@contextmanager
+def _watched_blocks(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Notes the convolution and the gate of every block that holds a scan."""
+    with ExitStack() as stack:
+        for block in model.modules():
+            if all(isinstance(getattr(block, name, None), nn.Module) for name in _PARTS):
+                for handle in _noting(block, recorder):
+                    stack.callback(handle.remove)
+        yield
+
+
+def _noting(block: Any, recorder: Recorder) -> list[RemovableHandle]:
+    gates: list[Tensor] = []
+
+    def keep_gate(module: nn.Module, args: tuple[Any, ...], result: Tensor) -> None:
+        if recorder.here:
+            gates[:] = [result.detach()]
+
+    def keep_convolution(module: Any, args: tuple[Any, ...], result: Tensor) -> None:
+        if recorder.here and gates:
+            recorder.convolution = _Block(
+                module=block.rg_lru,
+                inputs=args[0].detach(),
+                taps=module.weight.detach()[:, 0].flip(-1),
+                bias=None if module.bias is None else module.bias.detach(),
+                activation=None,
+                result=result.detach(),
+                gate=block.act_fn(gates.pop()),
+            )
+
+    return [
+        block.linear_y.register_forward_hook(keep_gate),
+        block.conv_1d.register_forward_hook(keep_convolution),
+    ]
+
+
+def _input_scale(module: Any, activations: Tensor, reset: Tensor) -> Tensor:
+    """What the scan's inputs are multiples of activations by, `[B, L, D]`, in the model's dtype."""
+
+    def gate(name: str) -> Tensor:
+        batch, length, width = activations.shape
+        split = activations.reshape(batch * length, module.num_attention_heads, -1)
+        bias, weight = (getattr(module, f"{name}_gate_{kind}").detach() for kind in _GATE)
+        raw = torch.baddbmm(bias[:, None], split.transpose(0, 1), weight)
+        return torch.sigmoid(raw.transpose(0, 1).reshape(batch, length, width))
+
+    log_decay = -8.0 * gate("recurrent") * functional.softplus(module.recurrent_param.detach())
+    size = torch.sqrt(1 - torch.exp(2 * log_decay))
+    size = torch.where(reset, torch.ones_like(size), size)
+    return gate("input") * size.to(activations.dtype)
 
 
 def _starts_anew(state: Tensor | None, decay: Tensor) -> bool:

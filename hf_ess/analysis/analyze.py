@@ -24,6 +24,8 @@ from hf_ess.spectra import (
     resolve_positions,
     resolve_window,
 )
+from model_adapters.recorder import CORE
+from model_adapters.recording import check_scope
 
 DEFAULT_TOLERANCES = (1e-1, 1e-3, 1e-5)
 JACOBIAN = "jacobian"
@@ -53,6 +55,7 @@ def analyze(
     window: int | tuple[int, int] | None = None,
     batch_size: int = 1,
     method: str = "auto",
+    scope: str = CORE,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
     keep_singular_values: bool = False,
     progress: bool = True,
@@ -85,6 +88,9 @@ def analyze(
         batch_size: samples of one length that run together.
         method: how singular values are found, "auto", "gram" or "svd"; or "jacobian" to measure
             the Jacobian of every mixer, known or unknown, in place of its operator (ours).
+        scope: "core" for what the mixing function applies, or "mixer" for that together with the
+            short convolution and the gates around it, where an adapter knows them (a warning
+            names the layers without any); the report says which.
         memory_budget: bytes that operators and spectra may take at once.
         keep_singular_values: store the singular values in the report.
         progress: show a progress bar on stderr.
@@ -130,6 +136,12 @@ def analyze(
         raise InvalidInputError(
             f"Unknown method {method!r}; choose one of {', '.join((*METHODS, JACOBIAN))}."
         )
+    check_scope(scope)
+    if method == JACOBIAN and scope != CORE:
+        raise InvalidInputError(
+            f"method={JACOBIAN!r} measures whole modules and has no scope {scope!r}.",
+            fix="Leave one of the two out.",
+        )
     check_inputs(inputs)
     if isinstance(model, (str, Path, os.PathLike)):
         from model_adapters.loading import load
@@ -156,6 +168,7 @@ def analyze(
         layers,
         batch_size,
         progress,
+        JACOBIAN if method == JACOBIAN else scope,
     )
     with evaluation_mode(model) as was_training, torch.no_grad():
         if was_training:

@@ -49,8 +49,6 @@ class JacobianMeasurer(OperatorMeasurer):
 class JacobianRun(AnalysisRun):
     """Linearises every mixer where it runs, those included that no adapter knows."""
 
-    scope = "jacobian"
-
     def _survey(self) -> Survey:
         found = self._look()
         everything: list[SurveyedMixer | RefusedLayer] = [

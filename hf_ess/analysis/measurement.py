@@ -20,6 +20,7 @@ from hf_ess.operators import (
     residual_bound,
 )
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.operators.recurrent import APPLIED_AT_ONCE
 from hf_ess.spectra import (
     Request,
     Spectra,
@@ -162,7 +163,9 @@ class OperatorMeasurer:
     def _by_structure(self, meter: ResidualMeter) -> list[_Part]:
         """Spectra without forming M; such operators are causal by construction."""
         operator = self.layer.operator
-        bytes_per_group = 8 * self.layer.inputs[:, :1].numel() * FLOAT64_BYTES
+        # What `apply` holds: features, and stretches of the vectors of the state.
+        stretch = operator.batch * APPLIED_AT_ONCE * (operator.state_size or 0)
+        bytes_per_group = 8 * (self.layer.inputs[:, :1].numel() + stretch) * FLOAT64_BYTES
         step = max(1, self.settings.memory_budget // (4 * bytes_per_group))
         for start in range(0, operator.groups, step):
             groups = slice(start, min(start + step, operator.groups))
@@ -188,6 +191,9 @@ class OperatorMeasurer:
         gate = self.layer.output_gate
         if gate is not None:
             rebuilt = rebuilt * gate[:, groups].to(torch.float64)
+        offset = self.layer.output_offset
+        if offset is not None:
+            rebuilt = rebuilt + offset[:, groups].to(torch.float64)
         meter.add_rebuilt(rebuilt, self.layer.outputs[:, groups])
 
     def _joined(

@@ -41,7 +41,7 @@ from model_adapters import (
     record_operators,
     survey,
 )
-from model_adapters.recorder import Sink
+from model_adapters.recorder import CORE, MIXER, Sink
 
 # Long enough for a convolution or a window to show, short enough to cost nothing; a prime is
 # never mistaken for a number of heads or channels.
@@ -53,8 +53,6 @@ JACOBIAN_HINT = 'method="jacobian" measures its Jacobian'
 class AnalysisRun:
     """Everything that one call of `analyze` does with a checked model and checked arguments."""
 
-    scope = "core"
-
     def __init__(
         self,
         model: nn.Module,
@@ -64,6 +62,7 @@ class AnalysisRun:
         layers: Sequence[int | str] | None,
         batch_size: int,
         progress: bool,
+        scope: str = CORE,
     ) -> None:
         self.model = model
         self.samples = samples
@@ -71,6 +70,8 @@ class AnalysisRun:
         self.progress = progress
         self.batch_size = batch_size
         self.layers = layers
+        self.scope = scope
+        self.core_only: dict[str, str] = {}
         self.collection = LayerCollection([sample.length for sample in samples], positions)
         self.batches = [
             numbers
@@ -147,6 +148,8 @@ class AnalysisRun:
             if (layer.operator.batch, layer.operator.length) != tuple(ids.shape):
                 self._refuse(_of_other_shape(layer, ids))
                 return
+            if self.scope == MIXER != layer.scope:
+                self.core_only[layer.name] = layer.mixer
             self.collection.add(layer, numbers, self._measurement(layer, within))
             bar.update(1)
 
@@ -160,7 +163,7 @@ class AnalysisRun:
             self._refuse(layer)
 
     def _recording(self, sink: Sink, chosen: set[str]) -> AbstractContextManager[Recorder]:
-        return record_operators(self.model, sink)
+        return record_operators(self.model, sink, scope=self.scope)
 
     def _measurement(self, layer: LayerOperator, positions: tuple[int, ...]) -> Measurement:
         return OperatorMeasurer(layer, positions, self.settings).measure()
@@ -220,6 +223,14 @@ class AnalysisRun:
                 f"{len(unverified)} layer(s) are not verified and enter no average, first "
                 f"{unverified[0]}.",
                 UnverifiedOperatorWarning,
+            )
+        core = {layer.name: self.core_only.get(layer.name) for layer in layers}
+        names = [name for name, mixer in core.items() if mixer is not None]
+        if names:
+            kinds = ", ".join(sorted({mixer for mixer in core.values() if mixer is not None}))
+            self.warn(
+                f"Scope {MIXER!r}: {len(names)} layer(s) are measured as their core, since no "
+                f"convolution or gate around it is known ({kinds}): {', '.join(names)}."
             )
         for tolerance in self.settings.tolerances:
             below = [layer.name for layer in layers if layer.below_floor[tolerance].any()]

@@ -55,6 +55,9 @@ def analyze(
     method: Annotated[
         str, typer.Option(help="auto, gram, svd, or jacobian: derivatives instead of operators.")
     ] = "auto",
+    scope: Annotated[
+        str, typer.Option(help="core, or mixer: with the convolution and gates around it.")
+    ] = "core",
     out: Annotated[Path | None, typer.Option(help="Folder for the report and its plots.")] = None,
     plots: Annotated[bool, typer.Option(help="Write PNG plots into --out.")] = True,
     output: FormatOption = Format.table,
@@ -76,6 +79,7 @@ def analyze(
         "layers": parsed_layers(layers),
         "batch_size": batch_size,
         "method": method,
+        "scope": scope,
         "dtype": dtype,
         "device": device,
         "revision": revision,

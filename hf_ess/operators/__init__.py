@@ -17,6 +17,7 @@ from hf_ess.operators.dense import DenseOperator, future_share
 from hf_ess.operators.jacobian import JacobianOperator
 from hf_ess.operators.linear_operator import LinearOperator
 from hf_ess.operators.mimo import DenseMimoOperator, MimoOperator, block_future_share
+from hf_ess.operators.mixers import ConvolvedRecurrence
 from hf_ess.operators.realizations import realization
 from hf_ess.operators.recurrent import RecurrentOperator
 from hf_ess.operators.state_space import StateSpaceOperator
@@ -37,6 +38,7 @@ __all__ = [
     "AttentionWeights",
     "ColumnScaled",
     "ConvolutionOperator",
+    "ConvolvedRecurrence",
     "DeltaRule",
     "DenseMimoOperator",
     "DenseOperator",

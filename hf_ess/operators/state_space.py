@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -102,6 +104,28 @@ class StateSpaceOperator(RecurrentOperator):
     @property
     def width(self) -> int:
         return 2 * self._state if self.is_complex else self._state
+
+    @property
+    def writes_before_reading(self) -> bool:
+        """Whether each input reaches its own output through the state, and only so."""
+        return self.reads == "after" and self._direct is None
+
+    def for_each_channel(self, channels: int) -> StateSpaceOperator:
+        """The same recurrence once for every channel of a group, `[B, G * channels, L, L]`.
+
+        Features are shared, not copied.
+
+        Example:
+            >>> import torch
+            >>> from hf_ess.operators import ScalarDecay, StateSpaceOperator
+            >>> key = torch.rand(1, 2, 6, 4)
+            >>> heads = StateSpaceOperator(ScalarDecay(torch.zeros(1, 1, 1)), key, key)
+            >>> heads.for_each_channel(3).shape
+            (1, 6, 6, 6)
+        """
+        repeated = copy(self)
+        repeated._sizes = self.batch, self.groups * channels, self.length
+        return repeated
 
     def stretch(self, groups: slice, start: int, stop: int) -> Stretch:
         span = Span(groups, self.groups, start, stop)

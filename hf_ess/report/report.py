@@ -52,7 +52,8 @@ class ESSReport:
         relative: tolerances are fractions of the largest singular value (ours).
         window: None, or `[f, p]`: only the p columns before and the f rows from each position
             on were used (ours). The counts for absolute tolerances are then lower bounds.
-        scope: which part of a mixer is the operator, "core" being all between its projections.
+        scope: which part of a mixer is the operator: "core", what its mixing function applies;
+            "mixer", that with the convolution and gates around it; "jacobian", its derivative.
         complete: False if the analysis ended before all layers were done.
         incomplete_reason: why, empty if complete.
         provenance: model, revision, library versions, settings; values that JSON cannot hold are
