@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 ROUNDING = 2.0**-53
@@ -32,11 +33,11 @@ ROUNDING = 2.0**-53
 UNDERFLOW = 2.0**-1022
 
 
-def gram_error(largest: Tensor, rows: int, columns: int) -> Tensor:
-    """Bound on |error| of singular values from a Gram of a scaled `rows x columns` block."""
-    multiple = 8 + min(rows, columns) / 2 + math.sqrt(2 * max(rows, columns))
-    underflow = math.sqrt(rows * columns) * math.sqrt(UNDERFLOW)
-    return math.sqrt(multiple * ROUNDING) * largest + underflow
+def gram_error(largest: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bound on |error| of singular values from Grams; sides of the scaled blocks as float64."""
+    multiple = 8 + torch.minimum(rows, columns) / 2 + (2 * torch.maximum(rows, columns)).sqrt()
+    underflow = math.sqrt(UNDERFLOW) * (rows * columns).sqrt()
+    return (multiple * ROUNDING).sqrt() * largest + underflow
 
 
 def svd_error(largest: Tensor, rows: int, columns: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from hf_ess.errors import InvalidInputError, NonFiniteError
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 from hf_ess.spectra.blocks import Region, block_shape, region_of
 from hf_ess.spectra.bounds import gram_error, svd_error
-from hf_ess.spectra.gram import block_grams, singular_values
+from hf_ess.spectra.gram import block_grams
 from hf_ess.spectra.parallel import Task, run_tasks
 from hf_ess.spectra.spectra import Spectra
 
@@ -136,61 +136,65 @@ def _solve_half(
         positions = tuple(request.positions[n] for n in half)
         region = region_of(matrices[chosen], positions, request.window, flipped=flipped)
         index_of = dict(zip(region.positions, half, strict=True))
-        by_svd = request.method_for(matrices.shape[-1]) == "svd"
-        solutions = _by_svd(region) if by_svd else _by_gram(region, request)
-        for solved in solutions:
-            store.put(chosen, index_of[solved.position], solved)
-            if stop.is_set():
-                return
+        if request.method_for(matrices.shape[-1]) == "svd":
+            for position in region.positions:
+                store.put(chosen, index_of[position], _svd_of(region, position))
+                if stop.is_set():
+                    return
+        else:
+            _solve_by_gram(region, request, store, chosen, index_of, stop)
 
 
 @dataclass(frozen=True)
 class _Solved:
     """One block of n operators: values `[n, k]`, error `[n]`, and which came from squares `[n]`."""
 
-    position: int
     values: Tensor
     error: Tensor
     from_squares: Tensor
 
 
-def _by_gram(region: Region, request: Request) -> Iterator[_Solved]:
-    for position, gram, rows, columns in block_grams(region):
-        scaled = singular_values(gram)[:, : min(rows, columns)]
-        values = region.unscale(scaled)
-        error = region.unscale(_error(scaled, rows, columns, gram_error))
-        from_squares = torch.ones_like(error, dtype=torch.bool)
-        if request.method == "auto" and request.tolerance_floor is not None:
-            coarse = error >= request.tolerance_floor
-            if coarse.any():
-                exact = _svd_of(region, position)
-                values = torch.where(coarse[:, None], exact.values, values)
-                error = torch.where(coarse, exact.error, error)
-                from_squares = ~coarse
-        yield _Solved(position, values, error, from_squares)
-
-
-def _by_svd(region: Region) -> Iterator[_Solved]:
-    for position in region.positions:
-        yield _svd_of(region, position)
+def _solve_by_gram(
+    region: Region,
+    request: Request,
+    store: _Store,
+    chosen: slice,
+    index_of: dict[int, int],
+    stop: threading.Event,
+) -> None:
+    """Eigenvalues position by position; all that follows for the positions together."""
+    positions: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    squares = torch.zeros_like(store.values[chosen][:, : len(index_of)])
+    for place, (position, gram, rows, columns) in enumerate(block_grams(region)):
+        size = min(rows, columns)
+        # The largest eigenvalues are the squares; a Gram larger than the block has zeros besides.
+        squares[:, place, :size] = torch.linalg.eigvalsh(gram).flip(-1)[:, :size]
+        positions.append(position)
+        sizes.append((rows, columns))
+        if stop.is_set():
+            return
+    scaled = squares.clamp_(min=0).sqrt_()
+    sides = torch.tensor(sizes, dtype=torch.float64, device=scaled.device)
+    error = region.unscale(gram_error(scaled[..., 0], sides[:, 0], sides[:, 1]))
+    indices = [index_of[position] for position in positions]
+    store.put_all(chosen, indices, region.unscale(scaled), error, sides.amin(-1).to(torch.int64))
+    if request.method == "auto" and request.tolerance_floor is not None:
+        coarse = error >= request.tolerance_floor
+        for place in coarse.any(0).nonzero()[:, 0].tolist():
+            solved = _svd_of(region, positions[place])
+            store.put_where(coarse[:, place], chosen, indices[place], solved)
+            if stop.is_set():
+                return
 
 
 def _svd_of(region: Region, position: int) -> _Solved:
     block = region.block(position)
     scaled = torch.linalg.svdvals(block)
-    error = region.unscale(_error(scaled, block.shape[1], block.shape[2], svd_error))
-    return _Solved(
-        position, region.unscale(scaled), error, torch.zeros_like(error, dtype=torch.bool)
-    )
-
-
-def _error(
-    values: Tensor, rows: int, columns: int, bound: Callable[[Tensor, int, int], Tensor]
-) -> Tensor:
-    """The bound for values `[n, k]`; a block without entries is exact."""
-    if values.shape[1] == 0:
-        return values.new_zeros(values.shape[0])
-    return bound(values[:, 0], rows, columns)
+    error = scaled.new_zeros(len(scaled))
+    if scaled.shape[1]:
+        error = region.unscale(svd_error(scaled[:, 0], block.shape[1], block.shape[2]))
+    return _Solved(region.unscale(scaled), error, torch.zeros_like(error, dtype=torch.bool))
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,23 @@ class _Store:
         self.error[chosen, index] = solved.error
         self.sizes[chosen, index] = size
         self.from_squares[chosen, index] = solved.from_squares
+
+    def put_all(
+        self, chosen: slice, indices: list[int], values: Tensor, error: Tensor, sizes: Tensor
+    ) -> None:
+        """Positions of some operators at once, all from squares: values `[n, p, k]`."""
+        self.values[chosen, indices] = values
+        self.error[chosen, indices] = error
+        self.sizes[chosen, indices] = sizes
+        self.from_squares[chosen, indices] = True
+
+    def put_where(self, wanted: Tensor, chosen: slice, index: int, solved: _Solved) -> None:
+        """One position of those of the chosen operators that are wanted `[n]`."""
+        size = solved.values.shape[1]
+        values = self.values[chosen, index, :size]
+        self.values[chosen, index, :size] = torch.where(wanted[:, None], solved.values, values)
+        self.error[chosen, index] = torch.where(wanted, solved.error, self.error[chosen, index])
+        self.from_squares[chosen, index] &= ~wanted
 
     def spectra(self, leading: torch.Size, request: Request, length: int) -> Spectra:
         name = method = request.method_for(length)

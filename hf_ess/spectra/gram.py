@@ -31,12 +31,6 @@ def gram_of_columns(block: Tensor) -> Tensor:
     return total
 
 
-def singular_values(gram: Tensor) -> Tensor:
-    """Descending roots of the eigenvalues of `[n, k, k]` symmetric, `[n, k]`."""
-    squares: Tensor = torch.linalg.eigvalsh(gram)
-    return squares.flip(-1).clamp(min=0).sqrt()
-
-
 def block_grams(region: Region) -> Iterator[tuple[int, Tensor, int, int]]:
     """Position, Gram `[n, k, k]`, rows and columns that are not zero, for every block.
 
