@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import DeltaRule, StateSpaceOperator
+from model_adapters.flash_delta_rule import in_words_of_transformers
 from model_adapters.function_adapter import (
     Captured,
     FunctionAdapter,
@@ -41,12 +43,16 @@ class DeltaRuleAdapter(FunctionAdapter):
     def captured(self, module: nn.Module, call: dict[str, Any], result: Any) -> Captured:
         refuse_earlier_state(call, "initial_state")
         refuse_packed_sequences(call, "cu_seqlens")
+        if getattr(module, "num_householder", 1) > 1:
+            raise UnsupportedMixerError("each of its tokens takes several steps of the delta rule")
+        call = in_words_of_transformers(call)
         query, key, beta, gate = (
             call[name].transpose(1, 2).to(torch.float32) for name in ("query", "key", "beta", "g")
         )
         if call["use_qk_l2norm_in_kernel"]:
             query, key = self.normalised(query), self.normalised(key)
-        scale = torch.tensor([[[key.shape[-1] ** -0.5]]], dtype=torch.float64, device=key.device)
+        factor = key.shape[-1] ** -0.5 if call.get("scale") is None else float(call["scale"])
+        scale = torch.full((1, 1, 1), factor, dtype=torch.float64, device=key.device)
         return Captured(
             StateSpaceOperator(
                 DeltaRule(key, beta, self.log_decay(gate)),

@@ -18,8 +18,13 @@ class GatedDeltaRule(DeltaRuleAdapter):
     """A delta rule with `A_i = e^{g_i} (I - b_i k_i k_i')`: one decay for each head and token."""
 
     mixer = "gated delta rule"
-    models = "qwen3_next, qwen3_5, qwen3_5_moe, qwen4_exp, olmo_hybrid"
-    functions = ("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule")
+    models = "qwen3_next, qwen3_5, qwen3_5_moe, qwen4_exp, olmo_hybrid; GatedDeltaNet of fla"
+    functions = (
+        "torch_chunk_gated_delta_rule",
+        "torch_recurrent_gated_delta_rule",
+        "chunk_gated_delta_rule",
+        "fused_recurrent_gated_delta_rule",
+    )
 
     def normalised(self, features: Tensor) -> Tensor:
         return features * torch.rsqrt((features * features).sum(-1, keepdim=True) + EPSILON)

@@ -17,8 +17,13 @@ class KimiDeltaAttention(DeltaRuleAdapter):
     """A delta rule with `A_i = (I - b_i k_i k_i') Diag(e^{g_i})`, g of every key channel."""
 
     mixer = "kimi delta attention"
-    models = "kimi_linear, bailing_hybrid, glm5_next"
-    functions = ("chunk_kimi_delta_attention", "recurrent_kimi_delta_attention")
+    models = "kimi_linear, bailing_hybrid, glm5_next; KimiDeltaAttention of fla"
+    functions = (
+        "chunk_kimi_delta_attention",
+        "recurrent_kimi_delta_attention",
+        "chunk_kda",
+        "fused_recurrent_kda",
+    )
 
     def normalised(self, features: Tensor) -> Tensor:
         return features / torch.sqrt((features * features).sum(-1, keepdim=True) + EPSILON)

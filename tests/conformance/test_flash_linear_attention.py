@@ -62,6 +62,30 @@ def replaced(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     return matrices, written, query
 
 
+def decayed_and_replaced(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    more = call["kwargs"]
+    wide = call["g"].ndim == 4
+    rate, bias = more["A_log"].float().exp(), more["dt_bias"].float()
+    gate = call["g"].float() + bias.reshape((HEADS, KEY) if wide else (HEADS,))
+    rate = rate[:, None] if wide else rate
+    if call.get("lower_bound") is not None:
+        decay = (call["lower_bound"] * torch.sigmoid(rate * gate)).double().exp()
+    else:
+        decay = (-rate * functional.softplus(gate)).double().exp()
+    strength = call["beta"].float().sigmoid() * (2 if call["allow_neg_eigval"] else 1)
+    query, key = call["q"].float(), call["k"].float()
+    # In float32, as the adapters of these mixers do it.
+    squares = [(x * x).sum(-1, keepdim=True) + 1e-6 for x in (query, key)]
+    if wide:
+        query, key = (x / torch.sqrt(s) for x, s in zip((query, key), squares, strict=True))
+    else:
+        query, key = (x * torch.rsqrt(s) for x, s in zip((query, key), squares, strict=True))
+    key, query, written = key.double(), query.double(), strength.double()[..., None] * key.double()
+    decay = decay if wide else decay[..., None]
+    matrices = torch.eye(KEY) - written[..., :, None] * key[..., None, :]
+    return matrices * decay[..., None, :], written, query
+
+
 def low_rank(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     right, left = call["a"], call.get("b")
     if "kk" in call:
@@ -150,6 +174,23 @@ class TestDeltaNet(_OfFla):
     cases = (
         _case("chunk_delta_rule", partial(chain, replaced), use_qk_l2norm_in_kernel=True),
         _case("chunk_delta_rule", partial(chain, replaced), "keys_as_they_are", scale=1.0),
+    )
+
+
+class TestGatedDeltaNet(_OfFla):
+    mixer = "gated delta rule"
+    cases = (
+        _case(
+            "chunk_gated_delta_rule", partial(chain, decayed_and_replaced), allow_neg_eigval=True
+        ),
+    )
+
+
+class TestKimiDeltaAttention(_OfFla):
+    mixer = "kimi delta attention"
+    cases = (
+        _case("chunk_kda", partial(chain, decayed_and_replaced)),
+        _case("chunk_kda", partial(chain, decayed_and_replaced), "bounded", lower_bound=-5.0),
     )
 
 

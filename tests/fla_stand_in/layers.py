@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HEADS, KEY, VALUE = 2, 3, 4
+SWITCHES = "use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel"
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -122,6 +123,46 @@ def fused_mul_recurrent_rwkv7(
     return chunk_rwkv7(r, w, k, v, -wide(kk), wide(kk) * wide(a), scale)
 
 
+def chunk_gated_delta_rule(
+    q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
+    use_qk_l2norm_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False,
+    state_v_first=False, cu_seqlens=None, cu_seqlens_cpu=None, chunk_indices=None,
+    cp_context=None, **kwargs,
+):  # fmt: skip
+    strength = wide(beta).sigmoid() * (2 if allow_neg_eigval else 1)
+    decay = wide(g) + wide(kwargs["dt_bias"])
+    decay = -wide(kwargs["A_log"]).exp() * functional.softplus(decay)
+    return _gated(q, k, v, decay[..., None], strength, scale)
+
+
+def chunk_kda(
+    q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
+    use_qk_l2norm_in_kernel=False, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
+    allow_neg_eigval=False, safe_gate=False, lower_bound=None, disable_recompute=False,
+    return_intermediate_states=False, state_v_first=False, cu_seqlens=None,
+    cu_seqlens_cpu=None, cp_context=None, use_graph=False, max_num_seqs=None, **kwargs,
+):  # fmt: skip
+    rate = wide(kwargs["A_log"]).exp()[:, None]
+    decay = wide(g) + wide(kwargs["dt_bias"]).reshape(HEADS, KEY)
+    bounded = lower_bound is not None
+    decay = (
+        lower_bound * (rate * decay).sigmoid() if bounded else -rate * functional.softplus(decay)
+    )
+    return _gated(q, k, v, decay, wide(beta).sigmoid(), scale)
+
+
+def _gated(q, k, v, decay, strength, scale) -> tuple[Tensor, None]:
+    unit = [wide(x) * torch.rsqrt(wide(x).square().sum(-1, keepdim=True) + 1e-6) for x in (q, k)]
+    query, key = unit
+    written = strength[..., None] * key
+
+    def step(i: int, state: Tensor) -> Tensor:
+        state = decay[:, i, :, :, None].exp() * state
+        return state - written[:, i, :, :, None] * (key[:, i, :, :, None] * state).sum(-2, True)
+
+    return scan(query, written, wide(v), step, scale)[0].to(v.dtype), None
+
+
 class Layer(nn.Module):
     """A mixer that calls the function `kind` with what it projects."""
 
@@ -132,6 +173,8 @@ class Layer(nn.Module):
         self.qkv = nn.Linear(width, HEADS * (2 * KEY + VALUE))
         self.gates = nn.Linear(width, HEADS * 2 * KEY)
         self.u = nn.Parameter(torch.randn(HEADS, KEY))
+        self.A_log = nn.Parameter(torch.randn(HEADS))
+        self.dt_bias = nn.Parameter(torch.randn(HEADS * (KEY if kind == "chunk_kda" else 1)))
         self.o_proj = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, inference_params: Any = None) -> Tensor:
@@ -150,11 +193,16 @@ class Layer(nn.Module):
             "chunk_retention": (q, k, v),
             "chunk_linear_attn": (q, k, v),
             "chunk_delta_rule": (q, k, v, gate[..., 0].sigmoid()),
+            "chunk_gated_delta_rule": (q, k, v, gate[..., 0], other[..., 0]),
+            "chunk_kda": (q, k, v, gate, other[..., 0]),
             "chunk_rwkv6": (q, k, v, decay, self.u),
             "chunk_rwkv7": (q, decay, k, v, -unit, unit * gate.sigmoid()),
             "fused_mul_recurrent_rwkv7": (q, decay, k, v, unit, gate.sigmoid()),
         }
         function = globals()[self.kind]
         more = self.more if inference_params is None else {"initial_state": inference_params}
+        if self.kind in ("chunk_gated_delta_rule", "chunk_kda"):
+            switches = dict.fromkeys(SWITCHES, True)
+            more = more | switches | {"A_log": self.A_log, "dt_bias": self.dt_bias}
         outputs, _ = function(*named[self.kind], **more)
         return self.o_proj(outputs.reshape(batch, length, -1))
