@@ -249,7 +249,11 @@ def test_filter_of_the_stripedhyena_package(column_split: bool) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("column_split", [False, True])
 @pytest.mark.parametrize(("taps", "state_size"), [(7, 6), (128, None), (None, STATE)])
-def test_filter_of_the_vtx_package(monkeypatch, taps, state_size, column_split, flip) -> None:
+def test_filter_of_the_vtx_package(
+    monkeypatch, tmp_path, taps, state_size, column_split, flip
+) -> None:
+    # The package writes its log where it is imported.
+    monkeypatch.chdir(tmp_path)
     for package in ("vortex", "triton"):
         pytest.importorskip(package, reason=f"vtx is not installed, or not its {package}")
     monkeypatch.setitem(sys.modules, "flash_attn_2_cuda", ModuleType("flash_attn_2_cuda"))
