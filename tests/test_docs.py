@@ -9,6 +9,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from model_adapters import registered_adapters
+
 ROOT = Path(__file__).parent.parent
 PYTHON = re.compile(r"^```python[^\S\n]*\n(.*?)^```[^\S\n]*$", re.DOTALL | re.MULTILINE)
 PAGES = [
@@ -53,3 +55,9 @@ def test_only_python_blocks_are_found():
 def test_pages_with_code_are_found():
     names = {page.name for page in PAGES}
     assert {"README.md", "what-is-ess.md", "reading-a-report.md"} <= names
+
+
+def test_every_mixer_is_on_its_page():
+    page = (ROOT / "docs" / "mixers.md").read_text(encoding="utf-8")
+    missing = [adapter.mixer for adapter in registered_adapters() if adapter.mixer not in page]
+    assert not missing

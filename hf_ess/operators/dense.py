@@ -18,8 +18,13 @@ def future_share(matrix: Tensor) -> float:
         >>> future_share(torch.ones(3, 3).tril())
         0.0
     """
-    largest = matrix.abs().max().item() if matrix.numel() else 0.0
-    return matrix.triu(1).abs().max().item() / largest if largest else 0.0
+    largest = _largest(matrix) if matrix.numel() else 0.0
+    return _largest(matrix.triu(1)) / largest if largest else 0.0
+
+
+def _largest(matrix: Tensor) -> float:
+    """Largest |entry|, without a copy of the matrix."""
+    return max(abs(bound.item()) for bound in torch.aminmax(matrix))
 
 
 class DenseOperator(LinearOperator):
