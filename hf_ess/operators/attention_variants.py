@@ -10,7 +10,29 @@ from hf_ess.operators.attention import AttentionOperator
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 
 
-class DifferentialAttentionOperator(AttentionOperator):
+class _MadeOfAttention(AttentionOperator):
+    """An operator of the size of the attention that it is made of."""
+
+    attention: AttentionOperator
+
+    @property
+    def batch(self) -> int:
+        return self.attention.batch
+
+    @property
+    def groups(self) -> int:
+        return self.attention.groups
+
+    @property
+    def length(self) -> int:
+        return self.attention.length
+
+    @property
+    def device(self) -> torch.device:
+        return self.attention.device
+
+
+class DifferentialAttentionOperator(_MadeOfAttention):
     """`M_h = T_h - share * T_{h + H/2}`: two attention maps on the same values.
 
     Args:
@@ -38,20 +60,8 @@ class DifferentialAttentionOperator(AttentionOperator):
         self.share = share
 
     @property
-    def batch(self) -> int:
-        return self.attention.batch
-
-    @property
     def groups(self) -> int:
         return self.attention.groups // 2
-
-    @property
-    def length(self) -> int:
-        return self.attention.length
-
-    @property
-    def device(self) -> torch.device:
-        return self.attention.device
 
     def visible(self) -> Tensor:
         visible = self.attention.visible()
@@ -69,7 +79,7 @@ class DifferentialAttentionOperator(AttentionOperator):
         return self.attention.to_dense(first).sub_(self.attention.to_dense(shifted) * self.share)
 
 
-class PlacedAttentionOperator(AttentionOperator):
+class PlacedAttentionOperator(_MadeOfAttention):
     """`M_ij = T_{i, source(j)}`: attention to sources that belong to other places of the text.
 
     A source that is complete at token j (a summary of the tokens up to j), or that repeats token
@@ -101,22 +111,6 @@ class PlacedAttentionOperator(AttentionOperator):
             )
         self.attention = attention
         self.sources = sources.to(attention.device).reshape(-1, attention.length)
-
-    @property
-    def batch(self) -> int:
-        return self.attention.batch
-
-    @property
-    def groups(self) -> int:
-        return self.attention.groups
-
-    @property
-    def length(self) -> int:
-        return self.attention.length
-
-    @property
-    def device(self) -> torch.device:
-        return self.attention.device
 
     def visible(self) -> Tensor:
         return self._placed(self.attention.visible(), self.sources)

@@ -18,6 +18,7 @@ from hf_ess.operators.features import Feature, Span, common_size
 from hf_ess.operators.linear_operator import LinearOperator
 from hf_ess.operators.realizations import (
     CascadeRecurrence,
+    MadeOfParts,
     RealizableOperator,
     ScaledRecurrence,
     SumRecurrence,
@@ -27,11 +28,11 @@ from hf_ess.operators.realizations import (
 from hf_ess.operators.recurrent import RecurrentOperator
 
 
-class Composition(RealizableOperator):
+class Composition(MadeOfParts, RealizableOperator):
     """An operator made of others, of the size of the largest."""
 
     def __init__(self, *parts: LinearOperator, batch: int = 1, groups: int = 1) -> None:
-        self.parts = parts
+        self.parts = self._parts = parts
         names = [f"part {number}" for number in range(len(parts))]
 
         def sizes(axis: int, given: int) -> dict[str, int]:
@@ -44,22 +45,6 @@ class Composition(RealizableOperator):
             raise InvalidInputError(
                 f"The parts have different lengths: {[part.length for part in parts]}."
             )
-
-    @property
-    def batch(self) -> int:
-        return self._batch
-
-    @property
-    def groups(self) -> int:
-        return self._groups
-
-    @property
-    def length(self) -> int:
-        return self.parts[0].length
-
-    @property
-    def device(self) -> torch.device:
-        return self.parts[0].device
 
     @property
     def state_size(self) -> int | None:

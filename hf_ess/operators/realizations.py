@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,13 +59,12 @@ def groups_of_part(part: LinearOperator, groups: slice) -> slice:
     return groups if part.groups > 1 else slice(0, 1)
 
 
-class _Combination(RecurrentOperator):
-    """A recurrence made of others; parts may have one sample or one group for all."""
+class MadeOfParts(LinearOperator):
+    """An operator of given samples and groups that is as long as its parts."""
 
-    def __init__(self, *parts: RecurrentOperator, batch: int, groups: int) -> None:
-        self._parts = parts
-        self._batch = batch
-        self._groups = groups
+    _batch: int
+    _groups: int
+    _parts: Sequence[LinearOperator]
 
     @property
     def batch(self) -> int:
@@ -81,6 +81,15 @@ class _Combination(RecurrentOperator):
     @property
     def device(self) -> torch.device:
         return self._parts[0].device
+
+
+class _Combination(MadeOfParts, RecurrentOperator):
+    """A recurrence made of others; parts may have one sample or one group for all."""
+
+    def __init__(self, *parts: RecurrentOperator, batch: int, groups: int) -> None:
+        self._parts: tuple[RecurrentOperator, ...] = parts
+        self._batch = batch
+        self._groups = groups
 
     @property
     def width(self) -> int:
