@@ -23,7 +23,7 @@ from hf_ess.operators.linear_operator import FLOAT64_BYTES
 from hf_ess.operators.linearization import float64_version
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter
-from model_adapters.survey import _features, _first_tensor, _is_sequence
+from model_adapters.survey import first_tensor, is_sequence, token_features
 
 _ANY_LENGTH = range(1, sys.maxsize)
 
@@ -88,9 +88,9 @@ class JacobianAdapter(MixerAdapter):
     ) -> None:
         mixer = f"jacobian of {type(module).__name__}"
         try:
-            features = _features(args, kwargs, _ANY_LENGTH)
-            result = _first_tensor(output)
-            if features is None or result is None or not _is_sequence(result, _ANY_LENGTH):
+            features = token_features(args, kwargs, _ANY_LENGTH)
+            result = first_tensor(output)
+            if features is None or result is None or not is_sequence(result, _ANY_LENGTH):
                 raise UnsupportedMixerError(
                     "it does not map features [B, L, D] to features, so that it has no Jacobian "
                     "by tokens"
@@ -172,7 +172,7 @@ class _Call:
                 lambda value: features if value is self.features else value,
                 (self.args, self.kwargs),
             )
-            return _first_tensor(run(*args, **kwargs))
+            return first_tensor(run(*args, **kwargs))
 
         return function
 

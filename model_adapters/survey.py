@@ -152,8 +152,8 @@ def _asks(
     """A forward hook that runs the module again with its first token poisoned."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        features = None if asking.busy else _features(args, kwargs, lengths)
-        if features is None or not _is_sequence(_first_tensor(output), lengths):
+        features = None if asking.busy else token_features(args, kwargs, lengths)
+        if features is None or not is_sequence(first_tensor(output), lengths):
             return
         asking.busy = True
         try:
@@ -189,7 +189,7 @@ def _first_token_reaches_others(
                 *(exchanged(arg) for arg in args),
                 **{name: exchanged(value) for name, value in kwargs.items()},
             )
-    before, after = _first_tensor(output), _first_tensor(again)
+    before, after = first_tensor(output), first_tensor(again)
     if before is None or after is None:
         return False
     # Not torch.equal: kernels may round a token differently when their batch looks different.
@@ -197,12 +197,13 @@ def _first_token_reaches_others(
     return not bool(same.all())
 
 
-def _features(args: tuple[Any, ...], kwargs: dict[str, Any], lengths: range) -> Tensor | None:
+def token_features(args: tuple[Any, ...], kwargs: dict[str, Any], lengths: range) -> Tensor | None:
+    """The argument of a module that holds features of every token, None if there is none."""
     values = (*args, *(kwargs[name] for name in ("hidden_states", "x") if name in kwargs))
-    return next((value for value in values if _is_sequence(value, lengths)), None)
+    return next((value for value in values if is_sequence(value, lengths)), None)
 
 
-def _is_sequence(value: Any, lengths: range) -> bool:
+def is_sequence(value: Any, lengths: range) -> bool:
     """Whether a value is features of every token, `[B, L, D]`."""
     return (
         isinstance(value, Tensor)
@@ -212,10 +213,11 @@ def _is_sequence(value: Any, lengths: range) -> bool:
     )
 
 
-def _first_tensor(output: Any) -> Tensor | None:
+def first_tensor(output: Any) -> Tensor | None:
+    """The first tensor of what a module returned, however it is wrapped."""
     if isinstance(output, Tensor):
         return output
     if isinstance(output, (tuple, list)) and output:
-        return _first_tensor(output[0])
+        return first_tensor(output[0])
     values = getattr(output, "values", None)
-    return _first_tensor(list(values())) if callable(values) else None
+    return first_tensor(list(values())) if callable(values) else None
