@@ -89,6 +89,7 @@ class LayerCollection:
 
     def _layer(self, mixer: _Mixer) -> LayerESS:
         first, _ = next(iter(mixer.measured.values()))
+        tolerances = first.spectral.counts
         reason = self._reason(mixer)
         return LayerESS(
             index=mixer.index,
@@ -103,18 +104,23 @@ class LayerCollection:
             residual=self._residuals(mixer),
             residual_bound=first.residual_bound,
             positions=np.array(self.positions),
-            entropy_ess=self._grid(mixer, lambda m: m.entropy),
-            tolerance_ess={t: self._grid(mixer, lambda m, t=t: m.counts[t]) for t in first.counts},
-            undecided={t: self._grid(mixer, lambda m, t=t: m.undecided[t]) for t in first.counts},
+            entropy_ess=self._grid(mixer, lambda m: m.spectral.entropy),
+            tolerance_ess={
+                t: self._grid(mixer, lambda m, t=t: m.spectral.counts[t]) for t in tolerances
+            },
+            undecided={
+                t: self._grid(mixer, lambda m, t=t: m.spectral.undecided[t]) for t in tolerances
+            },
             below_floor={
-                t: self._grid(mixer, lambda m, t=t: m.below_floor[t]) == 1 for t in first.counts
+                t: self._grid(mixer, lambda m, t=t: m.spectral.below_floor[t]) == 1
+                for t in tolerances
             },
             capacity=self._grid(mixer, lambda m: m.capacity),
             attainable_by_group=self._grid(mixer, lambda m: m.attainable),
-            largest_singular_value=self._grid(mixer, lambda m: m.largest),
-            error_bound=self._grid(mixer, lambda m: m.error_bound),
+            largest_singular_value=self._grid(mixer, lambda m: m.spectral.largest),
+            error_bound=self._grid(mixer, lambda m: m.spectral.error_bound),
             singular_values=self._singular_values(mixer),
-            method=", ".join(dict.fromkeys(m.method for m, _ in mixer.measured.values())),
+            method=", ".join(dict.fromkeys(m.spectral.method for m, _ in mixer.measured.values())),
         )
 
     def _grid(self, mixer: _Mixer, pick: Any) -> NDArray[np.float64]:
@@ -127,7 +133,7 @@ class LayerCollection:
         return grid
 
     def _singular_values(self, mixer: _Mixer) -> NDArray[np.float32] | None:
-        kept = [(s, m.singular_values, row) for s, (m, row) in mixer.measured.items()]
+        kept = [(s, m.spectral.singular_values, row) for s, (m, row) in mixer.measured.items()]
         if any(values is None for _, values, _ in kept):
             return None
         widest = max(values.shape[-1] for _, values, _ in kept if values is not None)

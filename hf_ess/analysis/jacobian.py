@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from hf_ess.analysis.measurement import Measurement, OperatorMeasurer, _Part
+from hf_ess.analysis.measurement import Measurement, OperatorMeasurer, SpectralMeasurement
 from hf_ess.analysis.run import AnalysisRun, nothing_to_measure
 from hf_ess.errors import UnsupportedModelError
 from hf_ess.operators import JacobianOperator, ResidualMeter
@@ -38,12 +38,12 @@ class JacobianMeasurer(OperatorMeasurer):
             residual_bound=operator.derivative_bound,
         )
 
-    def _by_structure(self, meter: ResidualMeter) -> list[_Part]:
+    def _by_structure(self, meter: ResidualMeter) -> list[SpectralMeasurement]:
         """Spectra alone: a Jacobian applied to the input does not give the output."""
         spectra = operator_block_singular_values(
             self.layer.operator, self.request, memory_budget=self.settings.memory_budget
         )
-        return [_Part.of(spectra, self.settings)]
+        return [SpectralMeasurement.of(spectra, self.settings)]
 
 
 class JacobianRun(AnalysisRun):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,26 +62,7 @@ class MeasurementSettings:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """ESS of one operator at the positions that its length allows; arrays are `[B, G, P]`."""
-
-    entropy: NDArray[np.float64]
-    counts: dict[float, NDArray[np.float64]]
-    undecided: dict[float, NDArray[np.float64]]
-    below_floor: dict[float, NDArray[np.bool_]]
-    largest: NDArray[np.float64]
-    error_bound: NDArray[np.float64]
-    capacity: NDArray[np.float64]
-    attainable: NDArray[np.float64]
-    singular_values: NDArray[np.float32] | None
-    residual: NDArray[np.float64]
-    residual_bound: float
-    future_share: float
-    method: str
-
-
-@dataclass(frozen=True)
-class _Part:
+class SpectralMeasurement:
     """What is kept of the spectra of some groups; arrays are `[B, g, P]`."""
 
     entropy: NDArray[np.float64]
@@ -89,11 +71,12 @@ class _Part:
     below_floor: dict[float, NDArray[np.bool_]]
     largest: NDArray[np.float64]
     error_bound: NDArray[np.float64]
-    values: NDArray[np.float32]
+    singular_values: NDArray[np.float32] | None
     method: str
 
     @classmethod
-    def of(cls, spectra: Spectra, settings: MeasurementSettings) -> _Part:
+    def of(cls, spectra: Spectra, settings: MeasurementSettings) -> SpectralMeasurement:
+        """The metrics of computed spectra."""
         values = spectra.values
         largest = values[..., 0]
         errors = spectra.value_errors()
@@ -112,11 +95,43 @@ class _Part:
             below_floor=below_floor,
             largest=largest.cpu().numpy(),
             error_bound=spectra.error_bound.cpu().numpy(),
-            values=values.to(torch.float32).cpu().numpy()
-            if settings.keep_singular_values
-            else np.empty((*largest.shape, 0), np.float32),
+            singular_values=(
+                values.to(torch.float32).cpu().numpy() if settings.keep_singular_values else None
+            ),
             method=spectra.method,
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[SpectralMeasurement]) -> SpectralMeasurement:
+        """The groups of all parts, in order."""
+        kept = [part.singular_values for part in parts if part.singular_values is not None]
+
+        def by_tolerance(name: str) -> dict[float, NDArray[Any]]:
+            tolerances = getattr(parts[0], name)
+            return {tau: _join([getattr(part, name)[tau] for part in parts]) for tau in tolerances}
+
+        return cls(
+            entropy=_join([part.entropy for part in parts]),
+            counts=by_tolerance("counts"),
+            undecided=by_tolerance("undecided"),
+            below_floor=by_tolerance("below_floor"),
+            largest=_join([part.largest for part in parts]),
+            error_bound=_join([part.error_bound for part in parts]),
+            singular_values=_join(kept) if kept else None,
+            method=", ".join(dict.fromkeys(part.method for part in parts)),
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """ESS of one operator at the positions that its length allows; arrays are `[B, G, P]`."""
+
+    spectral: SpectralMeasurement
+    capacity: NDArray[np.float64]
+    attainable: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    residual_bound: float
+    future_share: float
 
 
 def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -160,7 +175,7 @@ class OperatorMeasurer:
             raise self._non_finite("operator") from error
         return self._joined(operator, parts, meter, future)
 
-    def _by_structure(self, meter: ResidualMeter) -> list[_Part]:
+    def _by_structure(self, meter: ResidualMeter) -> list[SpectralMeasurement]:
         """Spectra without forming M; such operators are causal by construction."""
         operator = self.layer.operator
         # What `apply` holds: features, and stretches of the vectors of the state.
@@ -173,9 +188,9 @@ class OperatorMeasurer:
         spectra = operator_block_singular_values(
             operator, self.request, memory_budget=self.settings.memory_budget
         )
-        return [_Part.of(spectra, self.settings)]
+        return [SpectralMeasurement.of(spectra, self.settings)]
 
-    def _by_dense_chunks(self, meter: ResidualMeter) -> tuple[list[_Part], float]:
+    def _by_dense_chunks(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
         parts, future = [], 0.0
         for groups in self.layer.operator.group_chunks(self.settings.memory_budget // 2):
             dense = self.layer.operator.to_dense(groups)
@@ -184,7 +199,7 @@ class OperatorMeasurer:
             spectra = dense_block_singular_values(
                 dense, self.request, memory_budget=self.settings.memory_budget
             )
-            parts.append(_Part.of(spectra, self.settings))
+            parts.append(SpectralMeasurement.of(spectra, self.settings))
         return parts, future
 
     def _verify(self, meter: ResidualMeter, rebuilt: Tensor, groups: slice) -> None:
@@ -194,38 +209,28 @@ class OperatorMeasurer:
         offset = self.layer.output_offset
         if offset is not None:
             rebuilt = rebuilt + offset[:, groups].to(torch.float64)
-        meter.add_rebuilt(rebuilt, self.layer.outputs[:, groups])
+        meter.add(rebuilt, self.layer.outputs[:, groups])
 
     def _joined(
-        self, operator: LinearOperator, parts: list[_Part], meter: ResidualMeter, future: float
+        self,
+        operator: LinearOperator,
+        parts: list[SpectralMeasurement],
+        meter: ResidualMeter,
+        future: float,
     ) -> Measurement:
         positions = torch.tensor(self.request.positions)
-        tolerances = self.settings.tolerances
         window = self.settings.window
         capacity = operator.capacity(positions).cpu()
         attainable = operator.attainable(positions).cpu()
         if window is not None:
             attainable = attainable.clamp(max=_largest_rank(operator, window))
         return Measurement(
-            entropy=_join([part.entropy for part in parts]),
-            counts={tau: _join([part.counts[tau] for part in parts]) for tau in tolerances},
-            undecided={tau: _join([part.undecided[tau] for part in parts]) for tau in tolerances},
-            below_floor={
-                tau: _join([part.below_floor[tau] for part in parts]) for tau in tolerances
-            },
-            largest=_join([part.largest for part in parts]),
-            error_bound=_join([part.error_bound for part in parts]),
+            spectral=SpectralMeasurement.joined(parts),
             capacity=capacity.numpy().astype(np.float64),
             attainable=attainable.numpy().astype(np.float64),
-            singular_values=(
-                _join([part.values for part in parts])
-                if self.settings.keep_singular_values
-                else None
-            ),
             residual=meter.residual().numpy(),
             residual_bound=residual_bound(self.layer.outputs.dtype),
             future_share=future,
-            method=", ".join(dict.fromkeys(part.method for part in parts)),
         )
 
     def _check_finite(self, what: str, tensor: Tensor) -> None:

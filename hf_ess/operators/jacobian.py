@@ -192,7 +192,7 @@ class JacobianOperator(MimoOperator):
         for step in (longest, longest / 4, longest / 16):
             meter = ResidualMeter(self.batch)
             difference = self._linearization.central_difference(direction, step)
-            meter.add_rebuilt(expected, difference[:, None])
+            meter.add(expected, difference[:, None])
             best = torch.minimum(best, meter.residual())
         return best
 

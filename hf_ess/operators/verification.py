@@ -43,7 +43,7 @@ class ResidualMeter:
         >>> from hf_ess.operators import ResidualMeter
         >>> meter = ResidualMeter(batch=1)
         >>> M, u = torch.eye(2).double()[None, None], torch.ones(1, 1, 2, 3)
-        >>> meter.add(M, u, u * 1.5)
+        >>> meter.add(M @ u.double(), u * 1.5)
         >>> meter.residual()
         tensor([0.3333], dtype=torch.float64)
     """
@@ -52,12 +52,8 @@ class ResidualMeter:
         self._error = torch.zeros(batch, dtype=torch.float64)
         self._scale = torch.zeros(batch, dtype=torch.float64)
 
-    def add(self, dense: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-        """Adds groups: dense `[B, g, L, L]`, inputs and true outputs `[B, g, L, C]`."""
-        self.add_rebuilt(dense @ inputs.to(torch.float64), outputs)
-
-    def add_rebuilt(self, rebuilt: Tensor, outputs: Tensor) -> None:
-        """Adds groups whose output was rebuilt already, both `[B, g, L, C]`."""
+    def add(self, rebuilt: Tensor, outputs: Tensor) -> None:
+        """Adds groups: the output as rebuilt from the operator and the true one `[B, g, L, C]`."""
         true = outputs.to(torch.float64)
         error = (rebuilt - true).abs()
         self._error = torch.maximum(self._error, error.amax((1, 2, 3)).cpu())

@@ -20,7 +20,7 @@ def residual(outputs: torch.Tensor, chunk: int = 6) -> torch.Tensor:
     meter = ResidualMeter(2)
     for start in range(0, 6, chunk):
         groups = slice(start, start + chunk)
-        meter.add(DENSE[:, groups], INPUTS[:, groups], outputs[:, groups])
+        meter.add(DENSE[:, groups] @ INPUTS[:, groups].double(), outputs[:, groups])
     return meter.residual()
 
 
@@ -46,7 +46,7 @@ def test_chunks_of_groups_add_up(chunk: int) -> None:
 def test_scale_does_not_matter(scale: float) -> None:
     outputs = EXACT * 1.01
     meter = ResidualMeter(2)
-    meter.add(DENSE * scale, INPUTS, outputs * scale)
+    meter.add(DENSE * scale @ INPUTS.double(), outputs * scale)
     torch.testing.assert_close(meter.residual(), residual(outputs), rtol=1e-9, atol=0.0)
 
 
@@ -61,7 +61,7 @@ def test_zero_outputs() -> None:
     meter = ResidualMeter(2)
     dense = DENSE.clone()
     dense[0] = 0
-    meter.add(dense, INPUTS, torch.zeros_like(EXACT))
+    meter.add(dense @ INPUTS.double(), torch.zeros_like(EXACT))
     assert meter.residual().tolist() == [0.0, math.inf]
 
 
