@@ -20,7 +20,7 @@ from hf_ess.operators import SoftmaxWeights
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 _NARROWER = (torch.float32, torch.bfloat16, torch.float16)
-_PRODUCTS = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
+PRODUCTS = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
 
 
 def _widened(value: Any) -> Any:
@@ -53,7 +53,7 @@ class Float64OnIdentity(TorchFunctionMode):
             return args[0].double()
         if func in (Tensor.to, Tensor.type):
             args = (args[0], *(_widened(arg) for arg in args[1:]))
-        if func in _PRODUCTS and self._is_identity(args[1]):
+        if func in PRODUCTS and self._is_identity(args[1]):
             return args[0]
         if func is functional.scaled_dot_product_attention and self._is_identity(args[2]):
             return sdpa_weights(*args, **kwargs)

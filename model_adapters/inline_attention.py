@@ -24,14 +24,13 @@ from hf_ess.operators import (
     ScoredAttentionOperator,
     SoftmaxAttentionOperator,
 )
-from model_adapters.exact_attention import rectangle_reason, sdpa_mask
+from model_adapters.exact_attention import PRODUCTS, rectangle_reason, sdpa_mask
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter, register_adapter
 
 MIXER = "softmax attention (inline)"
 
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
-_PRODUCTS = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
 # Functions after which the weights are still those of the softmax, in the same order.
 _UNCHANGED = (
     functional.dropout, Tensor.to, Tensor.type, Tensor.type_as, Tensor.float, Tensor.half,
@@ -108,7 +107,7 @@ class _SoftmaxTracker(TorchFunctionMode):
         if left is None:
             return
         source = self._weights[left]
-        if func in _PRODUCTS and args[0] is left:
+        if func in PRODUCTS and args[0] is left:
             self._report(module, left, args[1], result, source)
         elif func in _UNCHANGED and isinstance(result, Tensor):
             self._weights[result] = source

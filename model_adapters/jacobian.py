@@ -182,5 +182,5 @@ def _difference(operator: JacobianOperator, result: Tensor) -> float:
     if operator.outputs.shape != result.shape:
         return math.inf
     meter = ResidualMeter(operator.batch)
-    meter.add_rebuilt(operator.outputs.to(torch.float64)[:, None], result[:, None])
+    meter.add(operator.outputs.to(torch.float64)[:, None], result[:, None])
     return float(meter.residual().max())

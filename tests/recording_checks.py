@@ -113,7 +113,7 @@ class RecordingChecks:
             meter = ResidualMeter(layer.operator.batch)
             gate = 1.0 if layer.output_gate is None else layer.output_gate.double()
             dense = layer.operator.to_dense()
-            meter.add_rebuilt(dense @ layer.inputs.double() * gate, layer.outputs)
+            meter.add(dense @ layer.inputs.double() * gate, layer.outputs)
             rebuilt = layer.operator.apply(layer.inputs) * gate
             error = (rebuilt - layer.outputs.double()).abs().amax((1, 2, 3))
             scale = layer.outputs.double().abs().amax((1, 2, 3))

@@ -95,6 +95,25 @@ def operator_block_singular_values(
         >>> operator_block_singular_values.dispatch(LinearOperator).__name__
         'operator_block_singular_values'
     """
+    return formed_block_singular_values(operator, request, memory_budget=memory_budget)
+
+
+def formed_block_singular_values(
+    operator: LinearOperator, request: Request, *, memory_budget: int = DEFAULT_MEMORY_BUDGET
+) -> Spectra:
+    """Spectra by forming M, whatever the structure of the operator.
+
+    Arguments and errors are those of `operator_block_singular_values`.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import DenseOperator
+        >>> from hf_ess.spectra.dispatch import formed_block_singular_values
+        >>> from hf_ess.spectra.engine import Request
+        >>> operator = DenseOperator(torch.ones(3, 3).tril())
+        >>> formed_block_singular_values(operator, Request((1,))).method
+        'svd'
+    """
     if not isinstance(operator, LinearOperator):
         raise InvalidTypeError(f"Not an operator: {type(operator).__name__}.")
     parts = [

@@ -24,10 +24,12 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import MemoryBudgetError, NonFiniteError
-from hf_ess.operators import LinearOperator
 from hf_ess.operators.recurrent import RecurrentOperator
 from hf_ess.spectra.blocks import block_shape
-from hf_ess.spectra.dispatch import operator_block_singular_values
+from hf_ess.spectra.dispatch import (
+    formed_block_singular_values,
+    operator_block_singular_values,
+)
 from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request
 from hf_ess.spectra.factors import Factor, product_singular_values
 from hf_ess.spectra.parallel import Task, run_tasks
@@ -67,9 +69,7 @@ def recurrent_block_singular_values(
         torch.Size([1, 8, 63, 4])
     """
     if request.method != "auto":
-        default = operator_block_singular_values.dispatch(LinearOperator)
-        spectra: Spectra = default(operator, request, memory_budget=memory_budget)
-        return spectra
+        return formed_block_singular_values(operator, request, memory_budget=memory_budget)
     return factored_block_singular_values(operator, request, memory_budget=memory_budget)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hf_ess.operators import ConvolutionOperator, LinearOperator
+from hf_ess.operators import ConvolutionOperator
 from hf_ess.operators.compositions import Composition
 from hf_ess.spectra.blocks import block_shape
 from hf_ess.spectra.bounds import svd_error
-from hf_ess.spectra.dispatch import operator_block_singular_values
+from hf_ess.spectra.dispatch import (
+    formed_block_singular_values,
+    operator_block_singular_values,
+)
 from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request
 from hf_ess.spectra.factored import factored_block_singular_values
 from hf_ess.spectra.factors import powers_above
@@ -18,12 +21,6 @@ from hf_ess.spectra.spectra import Spectra
 # A state of more than this share of the sequence is cheaper as a matrix.
 SMALL_SHARE = 0.25
 BANDED_REASON = "a short convolution: its blocks are not larger than the filter"
-
-
-def _dense(operator: LinearOperator, request: Request, memory_budget: int) -> Spectra:
-    default = operator_block_singular_values.dispatch(LinearOperator)
-    spectra: Spectra = default(operator, request, memory_budget=memory_budget)
-    return spectra
 
 
 @operator_block_singular_values.register(Composition)
@@ -44,7 +41,7 @@ def realized_block_singular_values(
     """
     recurrence = operator.realization() if request.method == "auto" else None
     if recurrence is None or recurrence.width > SMALL_SHARE * operator.length:
-        return _dense(operator, request, memory_budget)
+        return formed_block_singular_values(operator, request, memory_budget=memory_budget)
     return factored_block_singular_values(recurrence, request, memory_budget=memory_budget)
 
 
@@ -65,7 +62,7 @@ def convolution_block_singular_values(
         tensor([[[[0.5000]]]], dtype=torch.float64)
     """
     if request.method != "auto" or not operator.short:
-        return _dense(operator, request, memory_budget)
+        return formed_block_singular_values(operator, request, memory_budget=memory_budget)
     with torch.inference_mode(False), torch.no_grad():
         return _banded(operator, request)
 

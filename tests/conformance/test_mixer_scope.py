@@ -45,7 +45,7 @@ def residual(layer: LayerOperator) -> float:
     if layer.output_offset is not None:
         rebuilt = rebuilt + layer.output_offset
     meter = ResidualMeter(layer.inputs.shape[0])
-    meter.add_rebuilt(rebuilt, layer.outputs)
+    meter.add(rebuilt, layer.outputs)
     return float(meter.residual().max())
 
 
