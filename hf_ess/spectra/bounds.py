@@ -40,6 +40,7 @@ def gram_error(largest: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return (multiple * ROUNDING).sqrt() * largest + underflow
 
 
-def svd_error(largest: Tensor, rows: int, columns: int) -> Tensor:
-    """Bound on |error| of `torch.linalg.svdvals` of a scaled `rows x columns` block."""
-    return (16 + 2 * max(rows, columns)) * ROUNDING * largest + UNDERFLOW
+def svd_error(largest: Tensor, rows: int | Tensor, columns: int | Tensor) -> Tensor:
+    """Bound on |error| of `torch.linalg.svdvals` of scaled `rows x columns` blocks."""
+    longer = torch.maximum(torch.as_tensor(rows), torch.as_tensor(columns))
+    return (16 + 2 * longer) * ROUNDING * largest + UNDERFLOW

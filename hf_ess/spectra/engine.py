@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,8 +82,8 @@ def dense_block_singular_values(
     """
     with torch.inference_mode(False), torch.no_grad():
         flat = matrices.detach().reshape(-1, *matrices.shape[-2:])
-        _refuse_non_finite(flat)
-        store = _Store.empty(flat, request)
+        refuse_non_finite(flat)
+        store = Store.empty(len(flat), flat.shape[-1], flat.device, request)
         tasks = list(_tasks(flat, request, store))
         spare = max(0, memory_budget - flat.numel() * FLOAT64_BYTES)
         workers = min(torch.get_num_threads(), spare // _task_bytes(flat))
@@ -91,7 +91,12 @@ def dense_block_singular_values(
         return store.spectra(matrices.shape[:-2], request, matrices.shape[-1])
 
 
-def _refuse_non_finite(matrices: Tensor) -> None:
+def refuse_non_finite(matrices: Tensor) -> None:
+    """Refuses operators `[n, ...]` of which one holds NaN or infinity.
+
+    Raises:
+        NonFiniteError: says how many do.
+    """
     norms = torch.linalg.vector_norm(matrices, ord=torch.inf, dim=(-2, -1))
     wrong = (~torch.isfinite(norms)).nonzero()[:, 0].tolist()
     if wrong:
@@ -109,7 +114,7 @@ def _task_bytes(matrices: Tensor) -> int:
     return 2 * together * matrices.shape[-1] ** 2 * FLOAT64_BYTES
 
 
-def _tasks(matrices: Tensor, request: Request, store: _Store) -> Iterator[Task]:
+def _tasks(matrices: Tensor, request: Request, store: Store) -> Iterator[Task]:
     """One task for each half of the positions of each operator; all operators on a GPU."""
     length = matrices.shape[-1]
     step = 1 if matrices.device.type == "cpu" else len(matrices)
@@ -129,7 +134,7 @@ def _solve_half(
     half: list[int],
     flipped: bool,
     request: Request,
-    store: _Store,
+    store: Store,
     stop: threading.Event,
 ) -> None:
     with torch.inference_mode(False), torch.no_grad():
@@ -157,7 +162,7 @@ class _Solved:
 def _solve_by_gram(
     region: Region,
     request: Request,
-    store: _Store,
+    store: Store,
     chosen: slice,
     index_of: dict[int, int],
     stop: threading.Event,
@@ -198,8 +203,8 @@ def _svd_of(region: Region, position: int) -> _Solved:
 
 
 @dataclass(frozen=True)
-class _Store:
-    """Where tasks put their results, each its own part."""
+class Store:
+    """Where tasks put their results, each its own part: `[n, P, K]` and `[n, P]`."""
 
     values: Tensor
     error: Tensor
@@ -207,10 +212,10 @@ class _Store:
     from_squares: Tensor
 
     @classmethod
-    def empty(cls, matrices: Tensor, request: Request) -> _Store:
-        length, device = matrices.shape[-1], matrices.device
+    def empty(cls, count: int, length: int, device: torch.device, request: Request) -> Store:
+        """Zeros for the blocks of `count` operators of a length."""
         widest = max(min(block_shape(i, length, request.window)) for i in request.positions)
-        shape = len(matrices), len(request.positions)
+        shape = count, len(request.positions)
         return cls(
             torch.zeros(*shape, widest, dtype=torch.float64, device=device),
             torch.zeros(shape, dtype=torch.float64, device=device),
@@ -242,7 +247,8 @@ class _Store:
         self.error[chosen, index] = torch.where(wanted, solved.error, self.error[chosen, index])
         self.from_squares[chosen, index] &= ~wanted
 
-    def spectra(self, leading: torch.Size, request: Request, length: int) -> Spectra:
+    def spectra(self, leading: Sequence[int], request: Request, length: int) -> Spectra:
+        """The results with their leading axes, and the name of how they came about."""
         name = method = request.method_for(length)
         reason = _REASONS["short" if request.method != method else "svd"]
         if method == "gram":
