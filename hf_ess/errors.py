@@ -85,6 +85,10 @@ class MissingDependencyError(HfEssError, ImportError):
     """An optional package is needed for this call and is not installed."""
 
 
+class ProcessFailedError(HfEssError, RuntimeError):
+    """Another of the processes that share an analysis failed, or ended without a word."""
+
+
 class NumericalFloorWarning(UserWarning):
     """A tolerance lies below the rounding floor of the spectra; its counts are noise."""
 

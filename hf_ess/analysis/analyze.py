@@ -12,7 +12,13 @@ import torch
 from torch import nn
 
 from hf_ess.analysis.measurement import MeasurementSettings
-from hf_ess.analysis.model_checks import check_model, check_token_ids, evaluation_mode
+from hf_ess.analysis.model_checks import (
+    check_model,
+    check_token_ids,
+    evaluation_mode,
+    input_device,
+)
+from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
 from hf_ess.errors import InvalidInputError, InvalidTypeError
@@ -63,6 +69,7 @@ def analyze(
     device: torch.device | str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    distributed: Distributed = "auto",
 ) -> ESSReport:
     """Measures the effective state-size of every causal mixer of a model on some texts.
 
@@ -98,9 +105,14 @@ def analyze(
         device: where a model given by name goes.
         revision: branch, tag or commit of a Hub id.
         trust_remote_code: run Python code that comes with a checkpoint; off unless asked for.
+        distributed: "auto" shares the work among the processes that torchrun or `accelerate
+            launch` started, unless the caller initialised `torch.distributed` for other reasons;
+            True shares it then, too; False never. Every process calls `analyze` with the same
+            arguments.
 
     Returns:
-        The report: `report.summary()`, `report.to_pandas()`, `report.plot()`, `report.save()`.
+        The report, the same one in every process: `report.summary()`, `report.to_pandas()`,
+        `report.plot()`, `report.save()`.
 
     Raises:
         InvalidInputError, InvalidTypeError: an argument cannot be used; nothing was run.
@@ -108,7 +120,10 @@ def analyze(
         ModelLoadError: the model cannot be loaded.
         NonFiniteError: NaN or infinity in weights or features; the message names the layer.
         MemoryBudgetError: one operator does not fit into the memory budget.
-        AnalysisInterrupted: Ctrl-C; carries the report of the layers that were complete.
+        ProcessFailedError: one of several processes failed or is gone; known to all others when
+            they begin their next layer.
+        AnalysisInterrupted: Ctrl-C; carries the report of the layers that were complete (None
+            where several processes share the work).
 
     Example:
         >>> import torch, hf_ess
@@ -143,40 +158,48 @@ def analyze(
             fix="Leave one of the two out.",
         )
     check_inputs(inputs)
-    if isinstance(model, (str, Path, os.PathLike)):
-        from model_adapters.loading import load
+    with team_of(distributed, on_cpu=_runs_on_cpu(model, device)) as team:
+        if isinstance(model, (str, Path, os.PathLike)):
+            from model_adapters.loading import load
 
-        loaded = load(
+            loaded = load(
+                model,
+                dtype=dtype,
+                device=device,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+            )
+            model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
+        # A compiled model would run past the hooks; what it was compiled from computes the same.
+        model = getattr(model, "_orig_mod", model)
+        check_model(model)
+        samples = samples_from(inputs, tokenizer)
+        check_token_ids(model, [sample.ids for sample in samples])
+        longest = max(sample.length for sample in samples)
+        run = _run_class(method)(
             model,
-            dtype=dtype,
-            device=device,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
+            samples,
+            resolve_positions(positions, longest),
+            settings,
+            layers,
+            batch_size,
+            progress,
+            JACOBIAN if method == JACOBIAN else scope,
+            team,
         )
-        model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
-    # A compiled model would run past the hooks; what it was compiled from computes the same.
-    model = getattr(model, "_orig_mod", model)
-    check_model(model)
-    samples = samples_from(inputs, tokenizer)
-    check_token_ids(model, [sample.ids for sample in samples])
-    longest = max(sample.length for sample in samples)
-    run = _run_class(method)(
-        model,
-        samples,
-        resolve_positions(positions, longest),
-        settings,
-        layers,
-        batch_size,
-        progress,
-        JACOBIAN if method == JACOBIAN else scope,
-    )
-    with evaluation_mode(model) as was_training, torch.no_grad():
-        if was_training:
-            run.warn("The model was in training mode; it was analysed in evaluation mode.")
-        try:
-            return run.report()
-        except KeyboardInterrupt:
-            raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
+        with evaluation_mode(model) as was_training, torch.no_grad():
+            if was_training:
+                run.warn("The model was in training mode; it was analysed in evaluation mode.")
+            try:
+                return run.report()
+            except KeyboardInterrupt:
+                raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
+
+
+def _runs_on_cpu(model: object, device: torch.device | str | None) -> bool:
+    if isinstance(model, nn.Module):
+        return input_device(model).type == "cpu"
+    return device is None or str(device).startswith("cpu")
 
 
 def _run_class(method: str) -> type[AnalysisRun]:

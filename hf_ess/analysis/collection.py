@@ -15,9 +15,9 @@ from hf_ess.report import LayerESS
 from model_adapters import LayerOperator
 
 
-@dataclass
-class _Mixer:
-    """Everything measured of one run of one module."""
+@dataclass(frozen=True)
+class MeasuredLayer:
+    """What a report says of one run of one module besides its measurement."""
 
     index: int
     name: str
@@ -25,6 +25,27 @@ class _Mixer:
     mixer: str
     groups: int
     multiplicity: int
+    state_size: int | None
+
+    @classmethod
+    def of(cls, layer: LayerOperator) -> MeasuredLayer:
+        """What is to be said of a recorded operator."""
+        return cls(
+            index=layer.index,
+            name=layer.name,
+            call=layer.call,
+            mixer=layer.mixer,
+            groups=layer.operator.groups,
+            multiplicity=_multiplicity(layer),
+            state_size=layer.operator.state_size,
+        )
+
+
+@dataclass
+class _Mixer:
+    """Everything measured of one run of one module."""
+
+    layer: MeasuredLayer
     state_size: int | None
     measured: dict[int, tuple[Measurement, int]] = field(default_factory=dict)
 
@@ -54,22 +75,11 @@ class LayerCollection:
         """The positions that split a sample of this length."""
         return tuple(position for position in self.positions if position < length)
 
-    def add(self, layer: LayerOperator, samples: Sequence[int], measurement: Measurement) -> None:
+    def add(self, layer: MeasuredLayer, samples: Sequence[int], measurement: Measurement) -> None:
         """Adds the measurement of one operator, whose batch axis holds the given samples."""
-        mixer = self._mixers.setdefault(
-            (layer.name, layer.call),
-            _Mixer(
-                index=layer.index,
-                name=layer.name,
-                call=layer.call,
-                mixer=layer.mixer,
-                groups=layer.operator.groups,
-                multiplicity=_multiplicity(layer),
-                state_size=layer.operator.state_size,
-            ),
-        )
+        mixer = self._mixers.setdefault((layer.name, layer.call), _Mixer(layer, layer.state_size))
         if mixer.state_size is not None:
-            size = layer.operator.state_size
+            size = layer.state_size
             mixer.state_size = None if size is None else max(mixer.state_size, size)
         for row, sample in enumerate(samples):
             mixer.measured[sample] = measurement, row
@@ -82,7 +92,7 @@ class LayerCollection:
         """Names of modules that were not measured on every sample, with the samples."""
         everything = {n for n, length in enumerate(self.lengths) if self.positions_within(length)}
         return {
-            mixer.name: sorted(everything - set(mixer.measured))
+            mixer.layer.name: sorted(everything - set(mixer.measured))
             for mixer in self._mixers.values()
             if everything - set(mixer.measured)
         }
@@ -92,12 +102,12 @@ class LayerCollection:
         tolerances = first.spectral.counts
         reason = self._reason(mixer)
         return LayerESS(
-            index=mixer.index,
-            name=mixer.name,
-            call=mixer.call,
-            mixer=mixer.mixer,
-            groups=mixer.groups,
-            multiplicity=mixer.multiplicity,
+            index=mixer.layer.index,
+            name=mixer.layer.name,
+            call=mixer.layer.call,
+            mixer=mixer.layer.mixer,
+            groups=mixer.layer.groups,
+            multiplicity=mixer.layer.multiplicity,
             state_size=mixer.state_size,
             verified=not reason,
             reason=reason,
@@ -125,7 +135,7 @@ class LayerCollection:
 
     def _grid(self, mixer: _Mixer, pick: Any) -> NDArray[np.float64]:
         """`[B, G, P]`, NaN where a sample is too short or was not measured."""
-        grid = np.full((len(self.lengths), mixer.groups, len(self.positions)), np.nan)
+        grid = np.full((len(self.lengths), mixer.layer.groups, len(self.positions)), np.nan)
         for sample, (measurement, row) in mixer.measured.items():
             values = pick(measurement)
             values = np.broadcast_to(values, (max(values.shape[0], row + 1), *values.shape[1:]))
@@ -137,7 +147,7 @@ class LayerCollection:
         if any(values is None for _, values, _ in kept):
             return None
         widest = max(values.shape[-1] for _, values, _ in kept if values is not None)
-        shape = len(self.lengths), mixer.groups, len(self.positions), widest
+        shape = len(self.lengths), mixer.layer.groups, len(self.positions), widest
         grid = np.full(shape, np.nan, np.float32)
         for sample, values, row in kept:
             if values is not None:
@@ -153,7 +163,7 @@ class LayerCollection:
 
     def _reason(self, mixer: _Mixer) -> str:
         """Why the layer cannot be trusted, empty where it can."""
-        if mixer.name in self.missing_samples():
+        if mixer.layer.name in self.missing_samples():
             return f"it ran on {len(mixer.measured)} of {len(self.lengths)} texts only"
         measurements = [measurement for measurement, _ in mixer.measured.values()]
         future = max(measurement.future_share for measurement in measurements)

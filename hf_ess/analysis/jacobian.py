@@ -84,7 +84,7 @@ class JacobianRun(AnalysisRun):
 
     def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
         if not len(self.collection):
-            reasons = list(self.unsupported.values())[:5]
+            reasons = self.gathering.unsupported()[:5]
             raise UnsupportedModelError(
                 f"No mixer of {type(self.model).__name__} has a Jacobian that can be measured.",
                 causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in reasons],

@@ -118,7 +118,7 @@ class SpectralMeasurement:
             largest=_join([part.largest for part in parts]),
             error_bound=_join([part.error_bound for part in parts]),
             singular_values=_join(kept) if kept else None,
-            method=", ".join(dict.fromkeys(part.method for part in parts)),
+            method="+".join(sorted({name for part in parts for name in part.method.split("+")})),
         )
 
 
@@ -165,7 +165,7 @@ class OperatorMeasurer:
         operator = self.layer.operator
         self._check_finite("inputs", self.layer.inputs)
         self._check_finite("outputs", self.layer.outputs)
-        meter = ResidualMeter(operator.batch)
+        meter = self._meter()
         try:
             if has_own_route(operator):
                 parts, future = self._by_structure(meter), 0.0
@@ -174,6 +174,9 @@ class OperatorMeasurer:
         except NonFiniteError as error:
             raise self._non_finite("operator") from error
         return self._joined(operator, parts, meter, future)
+
+    def _meter(self) -> ResidualMeter:
+        return ResidualMeter(self.layer.operator.batch)
 
     def _by_structure(self, meter: ResidualMeter) -> list[SpectralMeasurement]:
         """Spectra without forming M; such operators are causal by construction."""

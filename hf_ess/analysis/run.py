@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hf_ess.analysis.collection import LayerCollection
+from hf_ess.analysis.collection import LayerCollection, MeasuredLayer
+from hf_ess.analysis.gathering import Gathering, GroupsMeasurer, MeasuredPart, digest_of
 from hf_ess.analysis.measurement import Measurement, MeasurementSettings, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
@@ -21,8 +23,10 @@ from hf_ess.analysis.model_checks import (
     input_device,
     non_finite_error,
 )
+from hf_ess.analysis.processes import Alone, Team
 from hf_ess.analysis.provenance import library_versions, model_provenance
 from hf_ess.analysis.samples import Sample, equal_length_batches
+from hf_ess.analysis.sharding import Share, share_of
 from hf_ess.errors import (
     InvalidInputError,
     NonFiniteError,
@@ -46,6 +50,8 @@ from model_adapters.recorder import CORE, MIXER, Sink
 # Long enough for a convolution or a window to show, short enough to cost nothing; a prime is
 # never mistaken for a number of heads or channels.
 TRIAL_LENGTH = 13
+# Before all batches.
+TRIAL = -1
 
 JACOBIAN_HINT = 'method="jacobian" measures its Jacobian'
 
@@ -63,38 +69,58 @@ class AnalysisRun:
         batch_size: int,
         progress: bool,
         scope: str = CORE,
+        team: Team | None = None,
     ) -> None:
         self.model = model
+        self.team: Team = team or Alone()
         self.samples = samples
         self.settings = settings
         self.progress = progress
         self.batch_size = batch_size
         self.layers = layers
         self.scope = scope
-        self.core_only: dict[str, str] = {}
+        self.positions = positions
         self.collection = LayerCollection([sample.length for sample in samples], positions)
         self.batches = [
             numbers
             for numbers in equal_length_batches(samples, batch_size)
             if self.collection.positions_within(samples[numbers[0]].length)
         ]
-        self.unsupported: dict[tuple[str, str], RefusedLayer] = {}
+        self.gathering = Gathering()
         self.warnings: list[str] = []
 
     def report(self) -> ESSReport:
         """Runs the model on every sample and measures every chosen layer."""
+        if self.team.size > 1:
+            self.team.agree(self._work())
         found = self._survey()
         chosen = _chosen(found, self.layers)
         self._note_short_samples()
-        runs = len(self.batches) * sum(mixer.name in chosen for mixer in found.mixers)
-        with progress_bar(runs, "Analysing", enabled=self.progress, unit="layer") as bar:
-            for numbers in self.batches:
-                self._run_batch(numbers, chosen, bar)
-        self._note_what_is_missing(found, chosen)
-        return self._report(complete=True, reason="")
+        layers = sum(mixer.name in chosen for mixer in found.mixers)
+        costs = [float(len(batch) * self._length(batch) ** 2) for batch in self.batches]
+        share = share_of(self.team.rank, self.team.size, costs, layers)
+        shown = self.progress and self.team.rank == 0
+        runs = len(share.batches) * layers
+        with progress_bar(runs, "Analysing", enabled=shown, unit="layer") as bar:
+            for batch in share.batches:
+                self._run_batch(batch, chosen, share, bar)
+
+        def complete_report(gatherings: list[Gathering]) -> ESSReport:
+            self.gathering = Gathering.of_all(gatherings)
+            self.gathering.collect(self.collection)
+            self._note_what_is_missing(found, chosen)
+            return self._report(complete=True, reason="")
+
+        return self.team.combined(self.gathering, complete_report)
 
     def incomplete_report(self, reason: str) -> ESSReport | None:
-        """The layers that were measured on every sample, None if there are none."""
+        """The layers that were measured on every sample, None if there are none.
+
+        Of several processes none knows what the others have.
+        """
+        if self.team.size > 1:
+            return None
+        self.gathering.collect(self.collection)
         missing = self.collection.missing_samples()
         complete = [layer for layer in self.collection.layers() if layer.name not in missing]
         return self._report(complete=False, reason=reason, layers=complete) if complete else None
@@ -102,7 +128,15 @@ class AnalysisRun:
     def warn(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Says something aloud, and in the report."""
         self.warnings.append(message)
-        warnings.warn(message, category, stacklevel=3)
+        if self.team.rank == 0:
+            warnings.warn(message, category, stacklevel=3)
+
+    def _work(self) -> str:
+        options = (self.settings, self.layers, self.batch_size, self.scope, self.positions)
+        return digest_of(self.model, [sample.ids for sample in self.samples], options)
+
+    def _length(self, batch: list[int]) -> int:
+        return self.samples[batch[0]].length
 
     def _look(self) -> Survey:
         longest = max(self.samples, key=lambda sample: sample.length)
@@ -126,7 +160,7 @@ class AnalysisRun:
                 fix="Pass a causal language model, or load with is_decoder=True.",
             )
         for layer in found.unclaimed:
-            self._refuse(replace(layer, reason=f"{layer.reason}; {JACOBIAN_HINT}"))
+            self._refuse(replace(layer, reason=f"{layer.reason}; {JACOBIAN_HINT}"), TRIAL)
         return found
 
     def _forward(self, ids: Tensor) -> Any:
@@ -138,19 +172,23 @@ class AnalysisRun:
         with explained_length(self.model, ids.shape[1]):
             return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
 
-    def _run_batch(self, numbers: list[int], chosen: set[str], bar: Any) -> None:
+    def _run_batch(self, batch: int, chosen: set[str], share: Share, bar: Any) -> None:
+        numbers = self.batches[batch]
         ids = torch.stack([self.samples[number].ids for number in numbers])
-        within = self.collection.positions_within(ids.shape[1])
+        turns = count()
 
         def measure(layer: LayerOperator) -> None:
+            self.team.check()
             if layer.name not in chosen:
                 return
             if (layer.operator.batch, layer.operator.length) != tuple(ids.shape):
-                self._refuse(_of_other_shape(layer, ids))
+                self._refuse(_of_other_shape(layer, ids), batch)
                 return
             if self.scope == MIXER != layer.scope:
-                self.core_only[layer.name] = layer.mixer
-            self.collection.add(layer, numbers, self._measurement(layer, within))
+                self.gathering.core_only[layer.name] = layer.mixer
+            place, groups = (batch, next(turns)), share.groups_of(layer)
+            if groups is not None:
+                self._measure(layer, groups, place)
             bar.update(1)
 
         with self._recording(measure, chosen) as recorder:
@@ -160,7 +198,17 @@ class AnalysisRun:
                 raise non_finite_error(self.model, error.what) from error
         check_finite_result(self.model, result)
         for layer in recorder.refused:
-            self._refuse(layer)
+            self._refuse(layer, batch)
+
+    def _measure(self, layer: LayerOperator, groups: slice, place: tuple[int, int]) -> None:
+        numbers = self.batches[place[0]]
+        within = self.collection.positions_within(self._length(numbers))
+        if groups == slice(0, layer.operator.groups):
+            measurement = self._measurement(layer, within)
+        else:
+            measurement = GroupsMeasurer(layer, groups, within, self.settings).measure()
+        part = MeasuredPart(place, groups.start, MeasuredLayer.of(layer), numbers, measurement)
+        self.gathering.parts.append(part)
 
     def _recording(self, sink: Sink, chosen: set[str]) -> AbstractContextManager[Recorder]:
         return record_operators(self.model, sink, scope=self.scope)
@@ -168,8 +216,8 @@ class AnalysisRun:
     def _measurement(self, layer: LayerOperator, positions: tuple[int, ...]) -> Measurement:
         return OperatorMeasurer(layer, positions, self.settings).measure()
 
-    def _refuse(self, layer: RefusedLayer) -> None:
-        self.unsupported.setdefault((layer.name, layer.reason), layer)
+    def _refuse(self, layer: RefusedLayer, batch: int) -> None:
+        self.gathering.refused.append((batch, layer))
 
     def _note_short_samples(self) -> None:
         short = len(self.samples) - sum(map(len, self.batches))
@@ -181,14 +229,15 @@ class AnalysisRun:
 
     def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
         measured = {layer.name for layer in self.collection.layers()}
-        refused = {name for name, _ in self.unsupported}
+        refused = {layer.name for layer in self.gathering.unsupported()}
         for mixer in found.mixers:
             if mixer.name in chosen - measured - refused:
                 reason = "it ran in a short trial, and not on the text"
-                self._refuse(RefusedLayer(mixer.name, mixer.index, mixer.mixer, reason))
-        if self.unsupported:
+                refusal = RefusedLayer(mixer.name, mixer.index, mixer.mixer, reason)
+                self._refuse(refusal, len(self.batches))
+        if unsupported := self.gathering.unsupported():
             self.warn(
-                f"{len(self.unsupported)} mixer(s) were found and not analysed; "
+                f"{len(unsupported)} mixer(s) were found and not analysed; "
                 "report.unsupported says which and why.",
                 UnverifiedOperatorWarning,
             )
@@ -202,7 +251,7 @@ class AnalysisRun:
             layers=layers,
             unsupported=[
                 UnsupportedLayer(layer.name, layer.index, layer.mixer, layer.reason)
-                for layer in self.unsupported.values()
+                for layer in self.gathering.unsupported()
             ],
             positions=np.array(self.collection.positions),
             tolerances=self.settings.tolerances,
@@ -224,7 +273,7 @@ class AnalysisRun:
                 f"{unverified[0]}.",
                 UnverifiedOperatorWarning,
             )
-        core = {layer.name: self.core_only.get(layer.name) for layer in layers}
+        core = {layer.name: self.gathering.core_only.get(layer.name) for layer in layers}
         names = [name for name, mixer in core.items() if mixer is not None]
         if names:
             kinds = ", ".join(sorted({mixer for mixer in core.values() if mixer is not None}))

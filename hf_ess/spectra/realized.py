@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hf_ess.operators import ConvolutionOperator
 from hf_ess.operators.compositions import Composition
+from hf_ess.operators.groups import GroupsOfRealizable
 from hf_ess.spectra.blocks import block_shape
 from hf_ess.spectra.bounds import svd_error
 from hf_ess.spectra.dispatch import (
@@ -24,8 +25,12 @@ BANDED_REASON = "a short convolution: its blocks are not larger than the filter"
 
 
 @operator_block_singular_values.register(Composition)
+@operator_block_singular_values.register(GroupsOfRealizable)
 def realized_block_singular_values(
-    operator: Composition, request: Request, *, memory_budget: int = DEFAULT_MEMORY_BUDGET
+    operator: Composition | GroupsOfRealizable,
+    request: Request,
+    *,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Spectra:
     """Spectra of gates, sums and products: factored if all parts are recurrences of small state.
 
