@@ -19,7 +19,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_mask
 from transformers import AttentionInterface
 
 from hf_ess.operators import SoftmaxAttentionOperator
-from hf_ess.operators.attention import visible_pairs
+from hf_ess.operators.masks import visible_pairs
 from model_adapters.exact_attention import (
     AttentionFunction,
     ModelAttentionWeights,

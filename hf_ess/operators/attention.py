@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
+from hf_ess.operators.chunks import slices
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
+from hf_ess.operators.masks import (
+    additive_mask,
+    causal_rows,
+    counts_within,
+    rows_of,
+    visible_pairs,
+)
+
+# Rows of a mask that are looked at together.
+MASK_ROWS = 1024
 
 
 class AttentionWeights(Protocol):
@@ -22,30 +33,18 @@ class AttentionWeights(Protocol):
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor: ...
 
 
-def additive_mask(mask: Tensor | None, length: int, device: torch.device) -> Tensor:
-    """A mask as float64 that is added to scores; None means causal."""
-    if mask is None:
-        visible = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        return torch.zeros(length, length, dtype=torch.float64, device=device).masked_fill_(
-            ~visible, -torch.inf
-        )
-    if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, dtype=torch.float64, device=device).masked_fill_(
-            ~mask, -torch.inf
-        )
-    return mask.to(torch.float64)
+@runtime_checkable
+class RowwiseWeights(Protocol):
+    """Attention weights that can also be asked for some queries of the text only.
 
-
-def visible_pairs(mask: Tensor | None, length: int, device: torch.device) -> Tensor:
-    """Which key each query may look at, bool, as a mask says it; None means causal.
-
-    Additive masks hide a pair by an entry below half of the most negative number of their dtype.
+    A row of softmax attention depends on one query and all keys, so that long texts need no
+    `[L, L]` scores. `rows` says which queries `[B, h, R, D]` of the text these are; `mask` has
+    their rows, and so has whatever else the rule adds. Returns float64 `[B, h, R, L]`.
     """
-    if mask is None:
-        return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
-    if mask.dtype == torch.bool:
-        return mask
-    return mask > torch.finfo(mask.dtype).min / 2
+
+    def of_rows(
+        self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice, rows: slice
+    ) -> Tensor: ...
 
 
 class SoftmaxWeights:
@@ -58,6 +57,14 @@ class SoftmaxWeights:
         self.scale = scale
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor:
+        return self.of_rows(query, key, mask, heads, slice(0, query.shape[-2]))
+
+    def of_rows(
+        self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice, rows: slice
+    ) -> Tensor:
+        """The same for some queries."""
+        if mask is None:
+            mask = causal_rows(rows, key.shape[-2], query.device)
         scores = (query * self.scale) @ key.transpose(-1, -2)
         scores += additive_mask(mask, query.shape[-2], query.device)
         blind = scores.amax(-1, keepdim=True) == -torch.inf
@@ -81,8 +88,12 @@ class AttentionOperator(LinearOperator):
     _bounds: tuple[Tensor, Tensor] | None = None
 
     @abstractmethod
+    def visible_rows(self, rows: slice) -> Tensor:
+        """Which key each of some queries may look at, bool `[B|1, H|1, R, L]`."""
+
     def visible(self) -> Tensor:
         """Which key each query may look at, bool `[B|1, H|1, L, L]`."""
+        return self.visible_rows(slice(0, self.length))
 
     def dense_bytes_per_group(self) -> int:
         return 4 * self.batch * self.length**2 * FLOAT64_BYTES
@@ -103,27 +114,31 @@ class AttentionOperator(LinearOperator):
 
     def capacity(self, positions: Tensor) -> Tensor:
         last_reader, _ = self._visibility_bounds()
-        sources = torch.arange(self.length, device=self.device)
-        at = positions.to(self.device)[:, None]
-        return ((last_reader[:, :, None, :] >= at) & (sources < at)).sum(-1)
+        sources = torch.arange(self.length, device=self.device).expand_as(last_reader)
+        return counts_within(sources, last_reader)[..., positions.to(self.device)]
 
     def attainable(self, positions: Tensor) -> Tensor:
         """Smaller than the capacity where few later tokens look back (chunked masks)."""
         _, first_source = self._visibility_bounds()
-        readers = torch.arange(self.length, device=self.device)
-        at = positions.to(self.device)[:, None]
-        looking_back = ((first_source[:, :, None, :] < at) & (readers >= at)).sum(-1)
+        readers = torch.arange(self.length, device=self.device).expand_as(first_source)
+        looking_back = counts_within(first_source, readers)[..., positions.to(self.device)]
         return torch.minimum(self.capacity(positions), looking_back)
 
     def _visibility_bounds(self) -> tuple[Tensor, Tensor]:
         """Per source the last token that may read it, per reader its first source, `[b, h, L]`."""
         if self._bounds is None:
-            visible = self.visible().to(torch.uint8)
-            last = self.length - 1 - visible.flip(-2).argmax(-2)
-            last_reader = torch.where(visible.amax(-2).bool(), last, -1)
-            first_source = torch.where(visible.amax(-1).bool(), visible.argmax(-1), self.length)
-            self._bounds = last_reader, first_source
+            parts = [self._bounds_of_rows(rows) for rows in slices(self.length, MASK_ROWS)]
+            last_reader = torch.stack([last for last, _ in parts]).amax(0)
+            self._bounds = last_reader, torch.cat([first for _, first in parts], -1)
         return self._bounds
+
+    def _bounds_of_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """The same of some readers, -1 and L where there is none."""
+        visible = self.visible_rows(rows).to(torch.uint8)
+        last = rows.stop - 1 - visible.flip(-2).argmax(-2)
+        last_reader = torch.where(visible.amax(-2).bool(), last, -1)
+        first_source = torch.where(visible.amax(-1).bool(), visible.argmax(-1), self.length)
+        return last_reader, first_source
 
 
 class SoftmaxAttentionOperator(AttentionOperator):
@@ -181,18 +196,47 @@ class SoftmaxAttentionOperator(AttentionOperator):
     def device(self) -> torch.device:
         return self.query.device
 
-    def visible(self) -> Tensor:
-        visible = visible_pairs(self.mask, self.length, self.device)
-        return visible[(None,) * (4 - visible.ndim)]
+    def visible_rows(self, rows: slice) -> Tensor:
+        if self.mask is None:
+            return causal_rows(rows, self.length, self.device)[None, None]
+        visible = visible_pairs(rows_of(self.mask, rows), self.length, self.device)
+        visible = visible[(None,) * (4 - visible.ndim)]
+        return visible.expand(-1, -1, rows.stop - rows.start, -1)
+
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        if not isinstance(self.weights, RowwiseWeights):
+            return self.dense_bytes_per_group()
+        keys = 2 * self.batch * self.key.shape[-2] * self.key.shape[-1] * FLOAT64_BYTES
+        return 4 * self.batch * rows * self.key.shape[-2] * FLOAT64_BYTES + keys
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        """Forms the scores of the chosen rows with all keys, as their normaliser needs them."""
+        if not isinstance(self.weights, RowwiseWeights):
+            return super().to_dense_block(groups, rows, columns)
+        chosen = slice(*rows.indices(self.length))
+        query, key, mask, heads = self._features(groups, chosen)
+        return self.weights.of_rows(query, key, mask, heads, chosen)[..., columns]
 
     def to_dense(self, groups: slice | None = None) -> Tensor:
+        return self.weights(*self._features(groups, EVERYTHING))
+
+    def _features(
+        self, groups: slice | None, rows: slice
+    ) -> tuple[Tensor, Tensor, Tensor | None, slice]:
+        """Queries of the rows, keys, mask of the rows, and which heads they are."""
         heads = groups if groups is not None else slice(0, self.groups)
         queries_per_key = self.groups // self.key.shape[1]
         key_heads = torch.arange(self.groups, device=self.device)[heads] // queries_per_key
-        return self.weights(
-            self.query[:, heads].to(torch.float64),
+        mask = None if self.mask is None else rows_of(of_heads(self.mask, heads), rows)
+        return (
+            self.query[:, heads, rows].to(torch.float64),
             self.key[:, key_heads].to(torch.float64),
-            None if self.mask is None else of_heads(self.mask, heads),
+            mask,
             heads,
         )
 
@@ -231,9 +275,21 @@ class ScoredAttentionOperator(AttentionOperator):
     def device(self) -> torch.device:
         return self.scores.device
 
-    def visible(self) -> Tensor:
-        return visible_pairs(self.scores, self.length, self.device)
-
     def to_dense(self, groups: slice | None = None) -> Tensor:
         chosen = self.scores if groups is None else self.scores[:, groups]
         return torch.softmax(chosen.to(torch.float64), dim=-1)
+
+    def visible_rows(self, rows: slice) -> Tensor:
+        return visible_pairs(self.scores[..., rows, :], self.length, self.device)
+
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        return 3 * self.batch * rows * self.scores.shape[-1] * FLOAT64_BYTES
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        chosen = self.scores if groups is None else self.scores[:, groups]
+        return torch.softmax(chosen[..., rows, :].to(torch.float64), dim=-1)[..., columns]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.attention import AttentionOperator
-from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 
 
 class _MadeOfAttention(AttentionOperator):
@@ -63,8 +63,8 @@ class DifferentialAttentionOperator(_MadeOfAttention):
     def groups(self) -> int:
         return self.attention.groups // 2
 
-    def visible(self) -> Tensor:
-        visible = self.attention.visible()
+    def visible_rows(self, rows: slice) -> Tensor:
+        visible = self.attention.visible_rows(rows)
         if visible.shape[1] == 1:
             return visible
         return visible[:, : self.groups] | visible[:, self.groups :]
@@ -72,11 +72,23 @@ class DifferentialAttentionOperator(_MadeOfAttention):
     def dense_bytes_per_group(self) -> int:
         return 2 * self.attention.dense_bytes_per_group()
 
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        return 2 * self.attention.block_bytes_per_group(rows, columns)
+
     def to_dense(self, groups: slice | None = None) -> Tensor:
+        return self.to_dense_block(groups)
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
         pairs = range(self.groups)[groups or slice(None)]
         first, second = slice(pairs.start, pairs.stop), self.groups
         shifted = slice(pairs.start + second, pairs.stop + second)
-        return self.attention.to_dense(first).sub_(self.attention.to_dense(shifted) * self.share)
+        subtracted = self.attention.to_dense_block(shifted, rows, columns) * self.share
+        return self.attention.to_dense_block(first, rows, columns).sub_(subtracted)
 
 
 class PlacedAttentionOperator(_MadeOfAttention):
@@ -112,21 +124,34 @@ class PlacedAttentionOperator(_MadeOfAttention):
         self.attention = attention
         self.sources = sources.to(attention.device).reshape(-1, attention.length)
 
-    def visible(self) -> Tensor:
-        return self._placed(self.attention.visible(), self.sources)
+    def visible_rows(self, rows: slice) -> Tensor:
+        return self._placed(self.attention.visible_rows(rows), self.sources)
 
     def dense_bytes_per_group(self) -> int:
         placed = 2 * self.batch * self.length**2 * FLOAT64_BYTES
         return self.attention.dense_bytes_per_group() + placed
 
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        placed = 2 * self.batch * rows * columns * FLOAT64_BYTES
+        return self.attention.block_bytes_per_group(rows, self.length) + placed
+
     def to_dense(self, groups: slice | None = None) -> Tensor:
-        chosen = groups or slice(None)
-        sources = self.sources if len(self.sources) == 1 else self.sources[chosen]
-        return self._placed(self.attention.to_dense(groups), sources)
+        return self.to_dense_block(groups)
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        sources = self.sources[:, columns]
+        if len(sources) > 1:
+            sources = sources[groups or EVERYTHING]
+        return self._placed(self.attention.to_dense_block(groups, rows), sources)
 
     @staticmethod
     def _placed(matrix: Tensor, sources: Tensor) -> Tensor:
-        """Columns of `[B|1, h|1, L, S]` in their places, `[B|1, h|1, L, L]`."""
+        """Columns of `[B|1, h|1, R, S]` in their places, `[B|1, h|1, R, C]`."""
         heads = max(matrix.shape[1], len(sources))
         shape = matrix.shape[0], heads, matrix.shape[2], sources.shape[-1]
         index = sources.clamp(min=0)[None, :, None, :].expand(shape)

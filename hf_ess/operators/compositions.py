@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.features import Feature, Span, common_size
-from hf_ess.operators.linear_operator import LinearOperator
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.realizations import (
     CascadeRecurrence,
     MadeOfParts,
@@ -70,14 +70,33 @@ class Composition(MadeOfParts, RealizableOperator):
     def _combined(self, parts: list[RecurrentOperator]) -> RecurrentOperator:
         """The recurrence that follows from those of the parts."""
 
-    def _dense_parts(self, groups: slice | None) -> list[Tensor]:
-        chosen = groups if groups is not None else slice(0, self._groups)
-        return [part.to_dense(groups_of_part(part, chosen)) for part in self.parts]
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        own = 3 * self.batch * rows * columns * FLOAT64_BYTES
+        return own + sum(part.block_bytes_per_group(rows, columns) for part in self.parts)
 
-    def _expanded(self, matrix: Tensor, groups: slice | None) -> Tensor:
+    def to_dense(self, groups: slice | None = None) -> Tensor:
+        return self.to_dense_block(groups)
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
         chosen = groups if groups is not None else slice(0, self._groups)
+        bounds = (slice(*part.indices(self.length)[:2]) for part in (rows, columns))
+        matrix = self._block(chosen, *bounds)
         count = len(range(*chosen.indices(self._groups)))
         return matrix.expand(self._batch, count, -1, -1)
+
+    @abstractmethod
+    def _block(self, groups: slice, rows: slice, columns: slice) -> Tensor:
+        """Rows and columns of M, `[B|1, g|1, R, C]`."""
+
+    def _blocks_of_parts(self, groups: slice, rows: slice, columns: slice) -> list[Tensor]:
+        return [
+            part.to_dense_block(groups_of_part(part, groups), rows, columns) for part in self.parts
+        ]
 
 
 def apply_part(part: LinearOperator, u: Tensor, groups: slice) -> Tensor:
@@ -111,10 +130,11 @@ class _Scaled(Composition):
     def attainable(self, positions: Tensor) -> Tensor:
         return self.parts[0].attainable(positions)
 
-    def scale(self, groups: slice | None = None) -> Tensor:
-        """The numbers in float64, `[B|1, g|1, L|1]`."""
+    def scale(self, groups: slice | None = None, tokens: slice = EVERYTHING) -> Tensor:
+        """The numbers of some tokens in float64, `[B|1, g|1, s|1]`."""
         chosen = groups if groups is not None else slice(0, self._groups)
-        return self._scale.widened(Span(chosen, self._groups, 0, self.length))
+        start, stop, _ = tokens.indices(self.length)
+        return self._scale.widened(Span(chosen, self._groups, start, stop))
 
     def _combined(self, parts: list[RecurrentOperator]) -> RecurrentOperator:
         return ScaledRecurrence(
@@ -146,9 +166,9 @@ class RowScaled(_Scaled):
 
     _rows = True
 
-    def to_dense(self, groups: slice | None = None) -> Tensor:
-        (dense,) = self._dense_parts(groups)
-        return self._expanded(dense * self.scale(groups)[..., :, None], groups)
+    def _block(self, groups: slice, rows: slice, columns: slice) -> Tensor:
+        (block,) = self._blocks_of_parts(groups, rows, columns)
+        return block * self.scale(groups, rows)[..., :, None]
 
     def _apply(self, u: Tensor, groups: slice) -> Tensor:
         return apply_part(self.parts[0], u, groups) * self.scale(groups)[..., None]
@@ -168,9 +188,9 @@ class ColumnScaled(_Scaled):
 
     _rows = False
 
-    def to_dense(self, groups: slice | None = None) -> Tensor:
-        (dense,) = self._dense_parts(groups)
-        return self._expanded(dense * self.scale(groups)[..., None, :], groups)
+    def _block(self, groups: slice, rows: slice, columns: slice) -> Tensor:
+        (block,) = self._blocks_of_parts(groups, rows, columns)
+        return block * self.scale(groups, columns)[..., None, :]
 
     def _apply(self, u: Tensor, groups: slice) -> Tensor:
         return apply_part(self.parts[0], u * self.scale(groups)[..., None], groups)
@@ -198,9 +218,9 @@ class Sum(Composition):
     def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
         super().__init__(first, second)
 
-    def to_dense(self, groups: slice | None = None) -> Tensor:
-        first, second = self._dense_parts(groups)
-        return self._expanded(first + second, groups)
+    def _block(self, groups: slice, rows: slice, columns: slice) -> Tensor:
+        first, second = self._blocks_of_parts(groups, rows, columns)
+        return first + second
 
     def _apply(self, u: Tensor, groups: slice) -> Tensor:
         return apply_part(self.parts[0], u, groups) + apply_part(self.parts[1], u, groups)
@@ -232,9 +252,24 @@ class Product(Composition):
     def __init__(self, last: LinearOperator, first: LinearOperator) -> None:
         super().__init__(last, first)
 
-    def to_dense(self, groups: slice | None = None) -> Tensor:
-        last, first = self._dense_parts(groups)
-        return self._expanded(last @ first, groups)
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        """What lies between: the tokens from the first column to the last row."""
+        between = min(self.length, rows + columns)
+        last, first = self.parts
+        own = self.batch * rows * columns * FLOAT64_BYTES
+        return (
+            own
+            + last.block_bytes_per_group(rows, between)
+            + first.block_bytes_per_group(between, columns)
+        )
+
+    def _block(self, groups: slice, rows: slice, columns: slice) -> Tensor:
+        # Both are causal: a token before the columns or after the rows carries nothing between.
+        between = slice(min(columns.start, rows.start), rows.stop)
+        last, first = self.parts
+        return last.to_dense_block(
+            groups_of_part(last, groups), rows, between
+        ) @ first.to_dense_block(groups_of_part(first, groups), between, columns)
 
     def _apply(self, u: Tensor, groups: slice) -> Tensor:
         return apply_part(self.parts[0], apply_part(self.parts[1], u, groups), groups)

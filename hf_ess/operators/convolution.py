@@ -8,7 +8,7 @@ from torch import Tensor
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.cascades import ShiftSteps
 from hf_ess.operators.features import Feature, Span, common_size
-from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 from hf_ess.operators.realizations import RealizableOperator
 from hf_ess.operators.recurrent import RecurrentOperator, Stretch
 from hf_ess.operators.state_space import StateSpaceOperator
@@ -131,6 +131,28 @@ class ConvolutionOperator(RealizableOperator):
             matrix.diagonal(-back, -2, -1).copy_(taps[..., back:, back])
         matrix.diagonal(0, -2, -1).copy_(self.diagonal(chosen, 0, self._length))
         return matrix
+
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        widened = 2 * self.batch * (1 if self.constant else rows) * (self.memory + 1)
+        return (4 * self.batch * rows * columns + widened) * FLOAT64_BYTES
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        chosen = groups if groups is not None else slice(0, self._groups)
+        count = len(range(*chosen.indices(self._groups)))
+        (top, bottom, _), (left, right, _) = (s.indices(self._length) for s in (rows, columns))
+        outputs = torch.arange(top, bottom, device=self.device)[:, None]
+        back = outputs - torch.arange(left, right, device=self.device)
+        taps = self.taps(chosen, top, bottom)
+        index = back.clamp(0, self.memory).expand(*taps.shape[:2], -1, -1)
+        matrix = taps.gather(-1, index).expand(self._batch, count, -1, -1)
+        matrix = matrix.masked_fill((back < 0) | (back > self.memory), 0.0)
+        diagonal = self.diagonal(chosen, top, bottom)[..., None]
+        return torch.where(back == 0, diagonal, matrix)
 
     def _apply(self, u: Tensor, groups: slice) -> Tensor:
         taps = self.taps(groups, 0, self._length)

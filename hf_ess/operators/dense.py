@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError, NonFiniteError, NotCausalError
-from hf_ess.operators.linear_operator import LinearOperator
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 
 
 def future_share(matrix: Tensor) -> float:
@@ -18,8 +18,37 @@ def future_share(matrix: Tensor) -> float:
         >>> future_share(torch.ones(3, 3).tril())
         0.0
     """
-    largest = _largest(matrix) if matrix.numel() else 0.0
-    return _largest(matrix.triu(1)) / largest if largest else 0.0
+    meter = FutureMeter()
+    meter.add(matrix)
+    return meter.share
+
+
+class FutureMeter:
+    """`future_share` of a matrix of which some rows are seen at a time.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators.dense import FutureMeter
+        >>> meter = FutureMeter()
+        >>> meter.add(torch.tensor([[2.0, 0.0]]))
+        >>> meter.add(torch.tensor([[1.0, 2.0]]), first_row=1)
+        >>> meter.share
+        0.0
+    """
+
+    def __init__(self) -> None:
+        self._future = self._largest = 0.0
+
+    def add(self, rows: Tensor, first_row: int = 0) -> None:
+        """Adds rows `[..., R, L]` of the matrix, of which the first is number `first_row`."""
+        if rows.numel():
+            self._largest = max(self._largest, _largest(rows))
+            self._future = max(self._future, _largest(rows.triu(1 + first_row)))
+
+    @property
+    def share(self) -> float:
+        """Largest |entry| above the diagonal, relative to the largest |entry|."""
+        return self._future / self._largest if self._largest else 0.0
 
 
 def _largest(matrix: Tensor) -> float:
@@ -99,3 +128,15 @@ class DenseOperator(LinearOperator):
     def to_dense(self, groups: slice | None = None) -> Tensor:
         chosen = self._matrix if groups is None else self._matrix[:, groups]
         return chosen.to(torch.float64)
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        chosen = self._matrix if groups is None else self._matrix[:, groups]
+        return chosen[..., rows, columns].to(torch.float64)
+
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        return 2 * self.batch * rows * columns * FLOAT64_BYTES

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from hf_ess.errors import InvalidInputError, MemoryBudgetError
+from hf_ess.errors import InvalidInputError
+from hf_ess.operators.chunks import chunks_of_groups, rows_that_fit, slices
 
 FLOAT64_BYTES = 8
+EVERYTHING = slice(None)
 
 
 class LinearOperator(ABC):
@@ -51,6 +53,27 @@ class LinearOperator(ABC):
     def to_dense(self, groups: slice | None = None) -> Tensor:
         """M as float64 `[B, G', L, L]` for the chosen groups (all of them by default)."""
 
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        """Some rows and columns of M as float64 `[B, G', R, C]`, equal to rounding to the matrix's.
+
+        Here the part is cut out of the whole; an operator that can form rows alone overrides this
+        together with `block_bytes_per_group`. Slices have no step.
+
+        Example:
+            >>> import torch
+            >>> from hf_ess.operators import SoftmaxAttentionOperator
+            >>> same = torch.zeros(1, 1, 4, 2)
+            >>> SoftmaxAttentionOperator(same, same).to_dense_block(None, slice(1, 3), slice(0, 2))
+            tensor([[[[0.5000, 0.5000],
+                      [0.3333, 0.3333]]]], dtype=torch.float64)
+        """
+        return self.to_dense(groups)[..., rows, columns]
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """`(B, G, L, L)`."""
@@ -75,24 +98,21 @@ class LinearOperator(ABC):
         """Peak bytes needed to form one dense group for all samples, temporaries included."""
         return 3 * self.batch * self.length**2 * FLOAT64_BYTES
 
-    def group_chunks(self, memory_budget: int) -> Iterator[slice]:
-        """Slices over the groups, each of which can be formed within `memory_budget` bytes.
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        """Peak bytes to form so many rows and columns of one group, temporaries included."""
+        return self.dense_bytes_per_group()
+
+    def group_chunks(self, memory_budget: int, *, share: int = 1) -> Iterator[slice]:
+        """Slices over the groups, each of which can be formed within the memory budget.
+
+        Args:
+            memory_budget: bytes.
+            share: the part of it that forming M may take: one half for 2.
 
         Raises:
-            MemoryBudgetError: a single group is larger than the budget.
+            MemoryBudgetError: a single group is larger than that.
         """
-        per_group = self.dense_bytes_per_group()
-        if per_group > memory_budget:
-            raise MemoryBudgetError(
-                f"One operator of length {self.length} for {self.batch} sample(s) needs "
-                f"{per_group / 2**20:.0f} MiB, the memory budget is "
-                f"{memory_budget / 2**20:.0f} MiB.",
-                causes=["the text is long", "many samples are analysed in one batch"],
-                fix="Raise memory_budget, lower batch_size, or analyse a shorter text.",
-            )
-        step = memory_budget // per_group
-        for start in range(0, self.groups, step):
-            yield slice(start, min(start + step, self.groups))
+        return chunks_of_groups(self, memory_budget, share)
 
     def apply(self, u: Tensor, groups: slice | None = None) -> Tensor:
         """`M u` in float64; u and the result are `[B, G', L, C]` for the chosen groups.
@@ -106,7 +126,14 @@ class LinearOperator(ABC):
             raise InvalidInputError(
                 f"The operator maps inputs of shape {[*expected, 'C']}, got {list(u.shape)}."
             )
-        return self.to_dense(chosen) @ u.to(torch.float64)
+        rows_at_once = rows_that_fit(
+            lambda rows: self.block_bytes_per_group(rows, self.length), self.length, expected[1]
+        )
+        wide = u.to(torch.float64)
+        parts = [
+            self.to_dense_block(chosen, rows) @ wide for rows in slices(self.length, rows_at_once)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
     def __repr__(self) -> str:
         size = "grows" if self.state_size is None else self.state_size

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
-from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.steps import Steps
 
 # Stretches of `apply`: long enough for matrix products, short enough for the processor's cache.
@@ -134,6 +134,30 @@ class RecurrentOperator(LinearOperator):
     def to_dense(self, groups: slice | None = None) -> Tensor:
         chosen = groups if groups is not None else slice(0, self.groups)
         return self.stretch(chosen, 0, self.length).dense()
+
+    def block_bytes_per_group(self, rows: int, columns: int) -> int:
+        features = 8 * self.batch * (rows + columns) * self.width * FLOAT64_BYTES
+        return 3 * self.batch * rows * max(rows, columns) * FLOAT64_BYTES + features
+
+    def to_dense_block(
+        self,
+        groups: slice | None = None,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+    ) -> Tensor:
+        """What the rows read of the state before them, beside the operator of the rows alone."""
+        chosen = groups if groups is not None else slice(0, self.groups)
+        (top, bottom, _), (left, right, _) = (s.indices(self.length) for s in (rows, columns))
+        late = self.stretch(chosen, top, bottom)
+        parts = []
+        if left < top:
+            early = self.stretch(chosen, left, top).written()
+            parts.append(late.readings() @ early[..., : right - left, :].mT)
+        if right > top:
+            own = late.dense()[..., max(left - top, 0) : max(right - top, 0)]
+            ahead = right - max(left, bottom)
+            parts.append(torch.nn.functional.pad(own, (0, max(ahead, 0))))
+        return torch.cat(parts, -1)
 
     def apply(self, u: Tensor, groups: slice | None = None) -> Tensor:
         chosen = groups if groups is not None else slice(0, self.groups)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_ess.operators import ScoredAttentionOperator, SoftmaxAttentionOperator
-from hf_ess.operators.attention import SoftmaxWeights, additive_mask, visible_pairs
+from hf_ess.operators.attention import SoftmaxWeights
+from hf_ess.operators.masks import additive_mask, visible_pairs
 
 BATCH, HEADS, KEY_HEADS, LENGTH, WIDTH = 2, 4, 2, 9, 3
 
