@@ -6,7 +6,6 @@ caller asked for it.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeVar
 
 from hf_ess.errors import HfEssError, InvalidInputError, ProcessFailedError
+from hf_ess.launch import launched_processes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,21 +73,6 @@ class Alone:
 
     def combined(self, mine: T, make: Callable[[list[T]], R]) -> R:
         return make([mine])
-
-
-def launched_processes() -> tuple[int, int]:
-    """Rank and number of processes as a launcher put them into the environment, else 0 and 1.
-
-    Example:
-        >>> from hf_ess.analysis.processes import launched_processes
-        >>> launched_processes()
-        (0, 1)
-    """
-    try:
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 0, 1
-    return (rank, size) if size > 1 and "MASTER_ADDR" in os.environ else (0, 1)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 from hf_ess.errors import HfEssError, InvalidInputError
+from hf_ess.launch import launched_processes
 
 if TYPE_CHECKING:
     from hf_ess.report import ESSReport
@@ -70,7 +71,8 @@ def analyze(
     """Measure the effective state-size of every layer of a model on a text."""
     import hf_ess
 
-    texts = _texts(text, file)
+    rank, processes = launched_processes()
+    texts = _texts(text, file, stdin_allowed=processes == 1)
     arguments: dict[str, Any] = {
         "positions": parsed_positions(positions),
         "tolerances": tuple(tolerance) if tolerance else (1e-1, 1e-3, 1e-5),
@@ -85,7 +87,7 @@ def analyze(
         "revision": revision,
         "trust_remote_code": trust_remote_code,
     }
-    if out is not None:
+    if out is not None and rank == 0:
         from hf_ess.report import check_writable
 
         check_writable(out, REPORT_BYTES, remove_created=True)
@@ -94,6 +96,8 @@ def analyze(
     except hf_ess.AnalysisInterrupted as interruption:
         _keep_incomplete(interruption.report, out)
         raise
+    if rank > 0:
+        return
     # Saved first: whoever reads our output may close it early.
     written = [] if out is None else _save(report, out, plots)
     _print(report, output)
@@ -161,9 +165,13 @@ def _listed(option: str, words: str) -> list[str]:
     return listed
 
 
-def _texts(texts: list[str] | None, files: list[Path] | None) -> list[str]:
+def _texts(texts: list[str] | None, files: list[Path] | None, *, stdin_allowed: bool) -> list[str]:
     """The texts of the options, or of stdin where there are none."""
     chosen = list(texts or [])
+    if not stdin_allowed and (STDIN in (files or []) or not (chosen or files)):
+        raise InvalidInputError(
+            "Several processes cannot read one stdin.", fix="Give --text or --file."
+        )
     chosen += [_read(path) for path in files or []]
     if chosen:
         return chosen

@@ -14,6 +14,7 @@ import hf_ess
 from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
 from hf_ess.errors import HfEssError
+from hf_ess.launch import launched_processes
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -57,13 +58,18 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+def _error_label() -> str:
+    rank, processes = launched_processes()
+    return "error" if processes == 1 else f"error in process {rank} of {processes}"
+
+
 def main() -> None:
     """Runs the command line and exits with its status."""
     try:
         with _plain_warnings():
             app()
     except HfEssError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{_error_label()}: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, SystemExit) and ended.code != EXIT_INTERRUPTED:
