@@ -20,6 +20,7 @@ from hf_ess.spectra.engine import (
 )
 from hf_ess.spectra.positions import Positions, resolve_positions
 from hf_ess.spectra.spectra import Spectra
+from hf_ess.spectra.windowed import streams, windowed_block_singular_values
 
 
 def block_singular_values(
@@ -101,7 +102,7 @@ def operator_block_singular_values(
 def formed_block_singular_values(
     operator: LinearOperator, request: Request, *, memory_budget: int = DEFAULT_MEMORY_BUDGET
 ) -> Spectra:
-    """Spectra by forming M, whatever the structure of the operator.
+    """Spectra by forming M, or rows of it for short windows, whatever the structure.
 
     Arguments and errors are those of `operator_block_singular_values`.
 
@@ -116,6 +117,8 @@ def formed_block_singular_values(
     """
     if not isinstance(operator, LinearOperator):
         raise InvalidTypeError(f"Not an operator: {type(operator).__name__}.")
+    if streams(operator.length, request):
+        return windowed_block_singular_values(operator, request, memory_budget=memory_budget)
     parts = [
         dense_block_singular_values(operator.to_dense(chunk), request, memory_budget=memory_budget)
         for chunk in operator.group_chunks(memory_budget)
