@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import SoftmaxWeights
+from hf_ess.operators.masks import additive_mask, causal_rows
 
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -33,11 +34,16 @@ class Float64OnIdentity(TorchFunctionMode):
     Attention functions cast to float32 on the way; an exact operator must not lose its digits
     there. Multiplying weights by the identity values returns the weights: doing it for real
     would cost as much as the spectra.
+
+    Args:
+        values: what stands for the values `[.., S, S]` of the identity: the identity, or a
+            single column of NaN `[S, 1]`, which survives copies and shows in whatever
+            was done with it but a product with weights.
     """
 
-    def __init__(self, identity: Tensor) -> None:
+    def __init__(self, values: Tensor) -> None:
         super().__init__()
-        self.identity = identity
+        self.values = values
 
     def __torch_function__(
         self,
@@ -60,12 +66,14 @@ class Float64OnIdentity(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _is_identity(self, right: Tensor) -> bool:
-        if right.shape[-2:] != self.identity.shape:
+        if right.shape[-2:] != self.values.shape:
             return False
-        shared = right.untyped_storage().data_ptr() == self.identity.untyped_storage().data_ptr()
-        if shared and right.stride()[-2:] == self.identity.stride():
+        if self.values.shape[1] == 1 < self.values.shape[0]:
+            return bool(right.isnan().all())
+        shared = right.untyped_storage().data_ptr() == self.values.untyped_storage().data_ptr()
+        if shared and right.stride()[-2:] == self.values.stride():
             return True
-        return torch.equal(right, self.identity.expand_as(right))
+        return torch.equal(right, self.values.expand_as(right))
 
 
 def rectangle_reason(queries: int, keys: int) -> str:
@@ -142,13 +150,14 @@ def _heads_of(value: Any, heads: slice, total: int) -> Any:
 
 
 class ModelAttentionWeights:
-    """Attention weights as a model's own attention function gives them, for any of its heads.
+    """Attention weights as a model's own attention function gives them, for any heads and rows.
 
     Args:
         function: `f(module, query, key, value, mask, **kwargs) -> (output [B, L, H, Dv], ...)`.
         module: the attention module, of which the function may read anything.
         total_heads: H of the whole layer.
         kwargs: the keyword arguments of the model's call.
+        additive: whether the function takes a causal mask as numbers to add, not as bool.
     """
 
     def __init__(
@@ -157,20 +166,56 @@ class ModelAttentionWeights:
         module: nn.Module,
         total_heads: int,
         kwargs: dict[str, Any],
+        *,
+        additive: bool = False,
     ) -> None:
         self.function = function
         self.module = module
         self.total_heads = total_heads
         self.kwargs = kwargs
+        self.additive = additive
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice) -> Tensor:
+        return self.of_rows(query, key, mask, heads, slice(0, query.shape[-2]))
+
+    def of_rows(
+        self, query: Tensor, key: Tensor, mask: Tensor | None, heads: slice, rows: slice
+    ) -> Tensor:
+        """The weights of some queries, `[B, h, R, L]`; the residual proves what came out."""
         sources = key.shape[-2]
-        identity = torch.eye(sources, dtype=torch.float64, device=query.device)
-        value = identity.expand(*query.shape[:2], sources, sources)
-        module = HeadsOfModule(self.module, heads, self.total_heads)
+        if mask is None:
+            visible = causal_rows(rows, sources, query.device)[None, None]
+            mask = additive_mask(visible, sources, query.device) if self.additive else visible
         kwargs = {
-            name: _heads_of(value, heads, self.total_heads) for name, value in self.kwargs.items()
+            name: _rows_of_pairs(_heads_of(value, heads, self.total_heads), rows, sources)
+            for name, value in self.kwargs.items()
         }
-        with torch.no_grad(), Float64OnIdentity(identity):
+        column = torch.full((sources, 1), torch.nan, dtype=torch.float64, device=query.device)
+        weights = self._asked(query, key, column, mask, heads, kwargs)
+        if weights.shape[-1] != sources or bool(weights.isnan().any()):
+            # More is done with the values than multiplying them: real ones are needed.
+            identity = torch.eye(sources, dtype=torch.float64, device=query.device)
+            weights = self._asked(query, key, identity, mask, heads, kwargs)
+        return weights
+
+    def _asked(
+        self,
+        query: Tensor,
+        key: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        heads: slice,
+        kwargs: dict[str, Any],
+    ) -> Tensor:
+        module = HeadsOfModule(self.module, heads, self.total_heads)
+        value = values.expand(*query.shape[:2], *values.shape)
+        with torch.no_grad(), Float64OnIdentity(values):
             output, _ = self.function(module, query, key, value, mask, **kwargs)
         return output.transpose(1, 2)
+
+
+def _rows_of_pairs(value: Any, rows: slice, sources: int) -> Any:
+    """The rows of what is given for each pair of a query and a key, such as a bias."""
+    if not isinstance(value, Tensor) or value.ndim < 3 or value.shape[-1] != sources:
+        return value
+    return value[..., rows, :] if value.shape[-2] > 1 else value

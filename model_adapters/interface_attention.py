@@ -111,13 +111,19 @@ class _Observed:
                 reason=rectangle_reason(query.shape[-2], key.shape[-2]),
             )
             return
-        function, mask = self._exact_rule(module, query, attention_mask, kwargs)
+        mask = explicit_mask(module, query, attention_mask, kwargs)
+        # Fused kernels cannot run on values of float64, so the model's own eager function answers
+        # for them; the residual shows whether both agree.
+        fused = self.implementation != "sdpa"
+        if fused and mask is not None and mask.dtype == torch.bool:
+            mask = _as_additive(mask, query.dtype)
         weights = ModelAttentionWeights(
-            function,
+            self.eager if fused else self.function,
             module,
             query.shape[1],
             {name: value for name, value in kwargs.items() if name not in _KERNEL_ONLY}
             | {"dropout": 0.0},
+            additive=fused,
         )
         heads_per_value = query.shape[1] // value.shape[1]
         self.recorder.record(
@@ -128,27 +134,15 @@ class _Observed:
             outputs=output.detach().transpose(1, 2),
         )
 
-    def _exact_rule(
-        self, module: nn.Module, query: Tensor, attention_mask: Any, kwargs: dict[str, Any]
-    ) -> tuple[AttentionFunction, Tensor]:
-        """The function to ask for exact weights, and the mask that says what it may look at.
-
-        Fused kernels cannot run on identity values in float64, so the model's own eager function
-        answers for them; the residual shows whether both agree.
-        """
-        mask = explicit_mask(module, query, attention_mask, kwargs)
-        if self.implementation == "sdpa":
-            return self.function, mask
-        return self.eager, mask if mask.dtype != torch.bool else _as_additive(mask, query.dtype)
-
 
 def explicit_mask(
     module: nn.Module, query: Tensor, attention_mask: Any, kwargs: dict[str, Any]
-) -> Tensor:
+) -> Tensor | None:
     """The mask of one attention call as a tensor, whatever form the implementation takes it in.
 
-    Without a mask the call is causal unless the call or the module says that it is not, and a
-    `sliding_window` argument (fused kernels take it instead of a mask) bounds how far it looks.
+    Without a mask the call is causal (None, as for operators: long texts need no `[L, L]` mask)
+    unless the call or the module says that it is not, and a `sliding_window` argument (fused
+    kernels take it instead of a mask) bounds how far it looks.
     """
     length = query.shape[-2]
     if isinstance(attention_mask, BlockMask):
@@ -161,9 +155,10 @@ def explicit_mask(
         causal = getattr(module, "is_causal", True)
     if not causal:
         return torch.ones(1, 1, length, length, dtype=torch.bool, device=query.device)
-    visible = visible_pairs(None, length, query.device)
     window = kwargs.get("sliding_window")
-    return visible if window is None else visible.triu(1 - window)
+    if window is None:
+        return None
+    return visible_pairs(None, length, query.device).triu(1 - window)
 
 
 def _as_additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
