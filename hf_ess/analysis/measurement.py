@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hf_ess.analysis.streaming import streamed_spectra
 from hf_ess.errors import NonFiniteError
 from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators import (
@@ -20,7 +22,7 @@ from hf_ess.operators import (
     future_share,
     residual_bound,
 )
-from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 from hf_ess.operators.recurrent import APPLIED_AT_ONCE
 from hf_ess.spectra import (
     Request,
@@ -29,6 +31,7 @@ from hf_ess.spectra import (
     has_own_route,
     operator_block_singular_values,
 )
+from hf_ess.spectra.windowed import streams
 from model_adapters import LayerOperator
 
 # Softmax weights on masked keys are zero to the last bit; structured operators round.
@@ -194,8 +197,10 @@ class OperatorMeasurer:
         return [SpectralMeasurement.of(spectra, self.settings)]
 
     def _by_dense_chunks(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
+        if streams(self.layer.operator.length, self.request):
+            return self._by_rows(meter)
         parts, future = [], 0.0
-        for groups in self.layer.operator.group_chunks(self.settings.memory_budget // 2):
+        for groups in self.layer.operator.group_chunks(self.settings.memory_budget, share=2):
             dense = self.layer.operator.to_dense(groups)
             self._verify(meter, dense @ self.layer.inputs[:, groups].to(torch.float64), groups)
             future = max(future, future_share(dense))
@@ -205,14 +210,23 @@ class OperatorMeasurer:
             parts.append(SpectralMeasurement.of(spectra, self.settings))
         return parts, future
 
-    def _verify(self, meter: ResidualMeter, rebuilt: Tensor, groups: slice) -> None:
+    def _by_rows(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
+        """Windows and residual without ever holding M."""
+        spectra, future = streamed_spectra(
+            self.layer, self.request, self.settings.memory_budget // 2, partial(self._verify, meter)
+        )
+        return [SpectralMeasurement.of(part, self.settings) for part in spectra], future
+
+    def _verify(
+        self, meter: ResidualMeter, rebuilt: Tensor, groups: slice, rows: slice = EVERYTHING
+    ) -> None:
         gate = self.layer.output_gate
         if gate is not None:
-            rebuilt = rebuilt * gate[:, groups].to(torch.float64)
+            rebuilt = rebuilt * gate[:, groups, rows].to(torch.float64)
         offset = self.layer.output_offset
         if offset is not None:
-            rebuilt = rebuilt + offset[:, groups].to(torch.float64)
-        meter.add(rebuilt, self.layer.outputs[:, groups])
+            rebuilt = rebuilt + offset[:, groups, rows].to(torch.float64)
+        meter.add(rebuilt, self.layer.outputs[:, groups, rows])
 
     def _joined(
         self,
