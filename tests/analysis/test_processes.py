@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tiny_checkpoints import some_text
 
 import hf_ess
@@ -40,10 +41,17 @@ def torchrun(processes, *arguments):
 
 @pytest.fixture(scope="module", params=[2, 4])
 def outcomes(request, tmp_path_factory):
-    """What each of two or four processes says of every case, by rank."""
-    folder = tmp_path_factory.mktemp("outcomes")
-    ended = torchrun(request.param, SCRIPT, folder, "work")
-    assert ended.returncode == 0, ended.stderr
+    """What each of two or four processes says of every case, by rank; made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / f"outcomes of {request.param}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            ended = torchrun(request.param, SCRIPT, folder, "work")
+            (folder / "stderr").write_text(f"{ended.returncode} {ended.stderr}")
+    said = (folder / "stderr").read_text()
+    assert said.startswith("0 "), said
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 
