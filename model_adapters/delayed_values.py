@@ -13,6 +13,7 @@ from model_adapters.exact_attention import refuse_rectangle
 from model_adapters.function_adapter import Captured
 from model_adapters.module_adapter import ModuleAdapter, ModuleRun, heads_first
 from model_adapters.registry import register_adapter
+from model_adapters.weights import bias_of
 
 _DELAYED = "qkv_proj.v_proj_delayed"
 
@@ -33,7 +34,7 @@ class DelayedValueAttention(ModuleAdapter):
 
     def knows(self, module: nn.Module) -> bool:
         projection = getattr(module, "qkv_proj", None)
-        return isinstance(getattr(projection, "v_proj_delayed", None), nn.Linear)
+        return isinstance(getattr(projection, "v_proj_delayed", None), nn.Module)
 
     def captured(self, module: Any, run: ModuleRun) -> Captured:
         (found,) = run.found
@@ -42,7 +43,7 @@ class DelayedValueAttention(ModuleAdapter):
         heads, kept = attention.groups, module.num_key_value_heads // 2
         if module.num_key_value_heads % 2 or not isinstance(attention, AttentionOperator):
             raise UnsupportedMixerError("half of a value head is delayed, the other half is not")
-        if module.qkv_proj.v_proj_delayed.bias is not None:
+        if bias_of(module.qkv_proj.v_proj_delayed) is not None:
             raise UnsupportedMixerError("a bias stands for the value before the first token")
         delayed = heads_first(delay.result, kept).repeat_interleave(heads // (2 * kept), dim=1)
         inputs = torch.cat([found.inputs[:, : heads // 2], delayed], dim=1)

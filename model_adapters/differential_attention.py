@@ -13,6 +13,7 @@ from model_adapters.exact_attention import refuse_rectangle
 from model_adapters.function_adapter import Captured
 from model_adapters.module_adapter import ModuleAdapter, ModuleRun
 from model_adapters.registry import register_adapter
+from model_adapters.weights import weight_of
 
 _LAMBDAS = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
 
@@ -57,12 +58,10 @@ class DifferentialAttention(ModuleAdapter):
 
 def share_of(module: Any, dtype: torch.dtype) -> float:
     """Lambda, rounded where the module rounds it."""
+    vectors = [weight_of(module, name) for name in _LAMBDAS]
     exponents = (
         torch.sum(query * key, dim=-1, dtype=torch.float32)
-        for query, key in (
-            (module.lambda_q1, module.lambda_k1),
-            (module.lambda_q2, module.lambda_k2),
-        )
+        for query, key in zip(vectors[::2], vectors[1::2], strict=True)
     )
     with torch.no_grad():
         first, second = (torch.exp(exponent).to(dtype) for exponent in exponents)

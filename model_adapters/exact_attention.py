@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import SoftmaxWeights
 from hf_ess.operators.masks import additive_mask, causal_rows
+from model_adapters.weights import weights_here
 
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -209,7 +210,7 @@ class ModelAttentionWeights:
     ) -> Tensor:
         module = HeadsOfModule(self.module, heads, self.total_heads)
         value = values.expand(*query.shape[:2], *values.shape)
-        with torch.no_grad(), Float64OnIdentity(values):
+        with torch.no_grad(), weights_here(self.module, recurse=False), Float64OnIdentity(values):
             output, _ = self.function(module, query, key, value, mask, **kwargs)
         return output.transpose(1, 2)
 

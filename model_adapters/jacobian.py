@@ -24,6 +24,7 @@ from hf_ess.operators.linearization import float64_version
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter
 from model_adapters.survey import first_tensor, is_sequence, token_features
+from model_adapters.weights import weights_here, without_offloading
 
 _ANY_LENGTH = range(1, sys.maxsize)
 
@@ -124,8 +125,8 @@ class JacobianAdapter(MixerAdapter):
                     return operator
             except HfEssError:
                 raise
-            except (RuntimeError, TypeError, ValueError):
-                # Kernels and constants that know one dtype only.
+            except (AttributeError, RuntimeError, TypeError, ValueError):
+                # Kernels and constants that know one dtype only, and packed weights.
                 pass
         try:
             operator = JacobianOperator(call.in_own_dtype(), call.features, work_bytes=work_bytes)
@@ -160,7 +161,15 @@ class _Call:
 
     def in_float64(self) -> Callable[[Tensor], Any]:
         """The module with float64 weights and arguments."""
-        return self._of_features(float64_version(self.module))
+        with weights_here(self.module):
+            wide = float64_version(self.module)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            # Accelerate would bring the weights in their own dtype.
+            with without_offloading(self.module):
+                return wide(*args, **kwargs)
+
+        return self._of_features(run)
 
     def in_own_dtype(self) -> Callable[[Tensor], Any]:
         """The module as it is."""

@@ -11,6 +11,7 @@ from hf_ess.operators import ScalarDecay, StateSpaceOperator
 from model_adapters.function_adapter import Captured, refuse_earlier_state
 from model_adapters.module_adapter import ModuleAdapter, ModuleRun, heads_first
 from model_adapters.registry import register_adapter
+from model_adapters.weights import weight_of
 
 _TENSORS = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
 _MODULES = ("qkv_proj", "norm", "act_fn")
@@ -51,7 +52,7 @@ class LightningAttention(ModuleAdapter):
         query, key, value = torch.split(heads_first(features, heads), module.head_dim, dim=-1)
         return Captured(
             operator=StateSpaceOperator(
-                ScalarDecay(-module.slope_rate.detach().reshape(1, heads, 1)),
+                ScalarDecay(-weight_of(module, "slope_rate").reshape(1, heads, 1)),
                 write=key,
                 read=query,
             ),

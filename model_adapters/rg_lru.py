@@ -23,6 +23,7 @@ from model_adapters.mixer_scope import Convolution, gated
 from model_adapters.patching import observed_calls
 from model_adapters.recorder import MIXER, Recorder
 from model_adapters.registry import register_adapter
+from model_adapters.weights import bias_of, weight_of
 
 _SCAN = "_rnn_scan"
 _PARTS = ("rg_lru", "conv_1d", "linear_y", "linear_out")
@@ -121,8 +122,8 @@ def _noting(block: Any, recorder: Recorder) -> list[RemovableHandle]:
             recorder.convolution = _Block(
                 module=block.rg_lru,
                 inputs=args[0].detach(),
-                taps=module.weight.detach()[:, 0].flip(-1),
-                bias=None if module.bias is None else module.bias.detach(),
+                taps=weight_of(module)[:, 0].flip(-1),
+                bias=bias_of(module),
                 activation=None,
                 result=result.detach(),
                 gate=block.act_fn(gates.pop()),

@@ -14,6 +14,7 @@ from hf_ess.operators import ColumnScaled, ConvolutionOperator, LinearOperator, 
 from model_adapters.function_adapter import Captured, refuse_earlier_state
 from model_adapters.module_adapter import ModuleAdapter, ModuleRun
 from model_adapters.registry import register_adapter
+from model_adapters.weights import bias_of, weight_of
 
 
 class _ShortConvolution(ModuleAdapter):
@@ -61,8 +62,9 @@ class GatedShortConvolution(_ShortConvolution):
         projected = channels_first(run.parts["in_proj"].result)
         gate_in, gate_out, inputs = torch.chunk(projected, 3, dim=1)
         outputs = channels_first(run.parts["out_proj"].features)
-        if module.conv.bias is not None:
-            outputs = outputs - gate_out * module.conv.bias.detach()[:, None]
+        bias = bias_of(module.conv)
+        if bias is not None:
+            outputs = outputs - gate_out * bias[:, None]
         convolution = ConvolutionOperator(taps_of(module.conv), length=inputs.shape[-1])
         return Captured(
             operator=RowScaled(ColumnScaled(convolution, gate_in), gate_out),
@@ -113,7 +115,7 @@ class DynamicShortConvolution(_ShortConvolution):
 
     def knows(self, module: nn.Module) -> bool:
         return isinstance(getattr(module, "static_weight", None), Tensor) and isinstance(
-            getattr(module, "weight_proj", None), nn.Linear
+            getattr(module, "weight_proj", None), nn.Module
         )
 
     def captured(self, module: Any, run: ModuleRun) -> Captured:
@@ -123,7 +125,7 @@ class DynamicShortConvolution(_ShortConvolution):
         heads, count = module.num_heads, module.conv_kernel_size
         changes = run.parts["weight_proj"].result.detach().float()
         changes = changes.reshape(batch, length, heads, 1, count)
-        static = module.static_weight.detach().float().T.reshape(heads, -1, count)
+        static = weight_of(module, "static_weight").float().T.reshape(heads, -1, count)
         taps = (static + changes).reshape(batch, length, channels, count).transpose(1, 2)
         scale = (2 * count + 1) ** -0.5
         return Captured(
@@ -175,7 +177,7 @@ def channels_first(features: Tensor) -> Tensor:
 
 def taps_of(conv: nn.Conv1d) -> Tensor:
     """`[D, K]`, the tap of the present token first (torch stores it last)."""
-    return conv.weight.detach()[:, 0].flip(-1)
+    return weight_of(conv)[:, 0].flip(-1)
 
 
 def _spread(conv: nn.Conv1d) -> Tensor:

@@ -100,7 +100,7 @@ def _modules_that_mix(
     handles = []
     try:
         for name, module in named.items():
-            if type(module) in _POINTWISE or not name or _related(name, module, claimed, mixers):
+            if _is_pointwise(module) or not name or _related(name, module, claimed, mixers):
                 continue
             handles.append(
                 module.register_forward_hook(_asks(name, lengths, mixing, asking), with_kwargs=True)
@@ -111,6 +111,12 @@ def _modules_that_mix(
         for handle in handles:
             handle.remove()
     return _innermost(mixing)
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    # Linear layers of torch.ao round all tokens with one scale, which is no path between them.
+    quantized = type(module).__module__.startswith("torch.ao.nn.quantized")
+    return quantized or type(module) in _POINTWISE
 
 
 def _innermost(mixing: dict[str, nn.Module]) -> dict[str, nn.Module]:

@@ -34,7 +34,7 @@ class JacobianMeasurer(OperatorMeasurer):
         measurement = super().measure()
         return replace(
             measurement,
-            residual=operator.derivative_residual().numpy(),
+            residual=operator.derivative_residual().cpu().numpy(),
             residual_bound=operator.derivative_bound,
         )
 

@@ -17,6 +17,7 @@ from hf_ess.errors import (
     NonFiniteError,
     UnsupportedModelError,
 )
+from model_adapters.weights import execution_devices, non_finite_weights
 
 
 def check_model(model: Any) -> None:
@@ -99,10 +100,7 @@ def forward_parameters(model: nn.Module) -> set[str]:
 
 
 def _check_weights_are_here(model: nn.Module) -> None:
-    # accelerate keeps offloaded weights on meta and brings them when the module runs.
-    if any(hasattr(module, "_hf_hook") for module in model.modules()):
-        return
-    on_meta = [name for name, weight in model.named_parameters() if weight.is_meta]
+    on_meta = [name for name, device in execution_devices(model).items() if device.type == "meta"]
     if on_meta:
         raise UnsupportedModelError(
             f"{len(on_meta)} weights are on the meta device and hold no numbers, "
@@ -114,10 +112,9 @@ def _check_weights_are_here(model: nn.Module) -> None:
 
 def input_device(model: nn.Module) -> torch.device:
     """Where the model wants its token ids."""
-    weight = next((_input_embeddings(model) or model).parameters(), None)
-    if weight is None or weight.is_meta:
-        return next((w.device for w in model.parameters() if not w.is_meta), torch.device("cpu"))
-    return torch.device(weight.device)
+    first = _input_embeddings(model) or model
+    devices = (*execution_devices(first).values(), *execution_devices(model).values())
+    return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
 def _input_embeddings(model: nn.Module) -> nn.Module | None:
@@ -143,17 +140,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[bool]:
             module.training = True
 
 
-def non_finite_weights(model: nn.Module) -> list[str]:
-    """Names of weights that hold NaN or infinity."""
-    return [
-        name
-        for name, weight in model.named_parameters()
-        if weight.is_floating_point()
-        and not weight.is_meta
-        and not bool(torch.isfinite(weight).all())
-    ]
-
-
 def check_finite_result(model: nn.Module, result: Any) -> None:
     """Refuses a model whose output is NaN or infinite, naming the weights that are.
 
@@ -167,14 +153,20 @@ def check_finite_result(model: nn.Module, result: Any) -> None:
 
 def non_finite_error(model: nn.Module, what: str) -> NonFiniteError:
     """An error that names the weights which hold NaN or infinity, if any do."""
-    names = non_finite_weights(model)
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    names, packed = non_finite_weights(model)
+    finite = "its weights are finite"
+    if packed:
+        finite += f", but {len(packed)} packed ones cannot be looked at ({_listed(packed)})"
     return NonFiniteError(
         what,
-        causes=[f"these weights hold NaN or infinity: {listed}"]
+        causes=[f"these weights hold NaN or infinity: {_listed(names)}"]
         if names
-        else ["the model overflows in its dtype; its weights are finite"],
+        else [f"the model overflows in its dtype; {finite}"],
         fix="Repair the checkpoint."
         if names
         else "Load the model in a wider dtype (dtype=torch.float32).",
     )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

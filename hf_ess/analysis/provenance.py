@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from model_adapters.weights import execution_devices
 
 PACKAGES = ("hf-ess", "torch", "transformers", "numpy", "huggingface_hub", "safetensors")
 
@@ -23,20 +26,54 @@ def library_versions() -> dict[str, str]:
 
 
 def model_provenance(model: nn.Module) -> dict[str, Any]:
-    """What can be said of a model: its class, id, revision, dtype, device, attention."""
+    """What can be said of a model: its class, id, revision, dtype, quantization, attention.
+
+    The device is where it computes; where weights wait until then says nothing of the numbers.
+    """
     model = getattr(model, "_orig_mod", model)
     config = getattr(model, "config", None)
-    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    weights = dict(model.named_parameters())
+    tied = getattr(model, "all_tied_weights_keys", {})
     return {
         "model": getattr(config, "_name_or_path", "") or type(model).__name__,
         "model_class": type(model).__name__,
         "model_type": getattr(config, "model_type", ""),
         "revision": getattr(config, "_commit_hash", None) or "",
-        "parameters": sum(weight.numel() for weight in model.parameters()),
-        "dtype": _joined(str(weight.dtype).removeprefix("torch.") for weight in weights),
-        "device": _joined(str(weight.device) for weight in model.parameters()),
+        # Offloaded weights that are one have two places.
+        "parameters": sum(
+            _size(weight)
+            for name, weight in weights.items()
+            if not (weight.is_meta and tied.get(name) in weights)
+        ),
+        "dtype": _joined(
+            str(weight.dtype).removeprefix("torch.")
+            for weight in weights.values()
+            if weight.is_floating_point()
+        ),
+        "quantization": _quantization(model),
+        "device": _joined(str(device) for device in execution_devices(model).values()),
         "attention_implementation": getattr(config, "_attn_implementation", None) or "",
     }
+
+
+def _size(weight: Tensor) -> int:
+    """Number of numbers, of which a packed weight of bitsandbytes holds several in one byte."""
+    shape = getattr(getattr(weight, "quant_state", None), "shape", None)
+    return weight.numel() if shape is None else math.prod(shape)
+
+
+def _quantization(model: nn.Module) -> str:
+    """The quantizer, if there is one, and the kinds of packed weights; empty for plain weights."""
+    settings = getattr(getattr(model, "config", None), "quantization_config", None)
+    named = settings if isinstance(settings, dict) else vars(settings) if settings else {}
+    method = named.get("quant_method")
+    packed = {type(weight).__name__ for weight in model.parameters()} - {"Parameter", "Tensor"}
+    packed |= {
+        f"{type(part).__name__} ({type(part).__module__.rpartition('.')[0]})"
+        for part in model.modules()
+        if type(part).__module__.startswith("torch.ao.nn.quantized")
+    }
+    return _joined([*packed, *([str(getattr(method, "value", method))] if method else [])])
 
 
 def _joined(words: Any) -> str:
