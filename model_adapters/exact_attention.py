@@ -37,9 +37,8 @@ class Float64OnIdentity(TorchFunctionMode):
     would cost as much as the spectra.
 
     Args:
-        values: what stands for the values `[.., S, S]` of the identity: the identity, or a
-            single column of NaN `[S, 1]`, which survives copies and shows in whatever
-            was done with it but a product with weights.
+        values: what stands for values of the identity `[S, S]`: the identity, or NaN, which shows
+            in the result if anything else was done with it than a product with weights.
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -69,8 +68,6 @@ class Float64OnIdentity(TorchFunctionMode):
     def _is_identity(self, right: Tensor) -> bool:
         if right.shape[-2:] != self.values.shape:
             return False
-        if self.values.shape[1] == 1 < self.values.shape[0]:
-            return bool(right.isnan().all())
         shared = right.untyped_storage().data_ptr() == self.values.untyped_storage().data_ptr()
         if shared and right.stride()[-2:] == self.values.stride():
             return True
@@ -157,6 +154,7 @@ class ModelAttentionWeights:
         function: `f(module, query, key, value, mask, **kwargs) -> (output [B, L, H, Dv], ...)`.
         module: the attention module, of which the function may read anything.
         total_heads: H of the whole layer.
+        length: L, all queries.
         kwargs: the keyword arguments of the model's call.
         additive: whether the function takes a causal mask as numbers to add, not as bool.
     """
@@ -166,6 +164,7 @@ class ModelAttentionWeights:
         function: AttentionFunction,
         module: nn.Module,
         total_heads: int,
+        length: int,
         kwargs: dict[str, Any],
         *,
         additive: bool = False,
@@ -173,6 +172,7 @@ class ModelAttentionWeights:
         self.function = function
         self.module = module
         self.total_heads = total_heads
+        self.length = length
         self.kwargs = kwargs
         self.additive = additive
 
@@ -188,16 +188,22 @@ class ModelAttentionWeights:
             visible = causal_rows(rows, sources, query.device)[None, None]
             mask = additive_mask(visible, sources, query.device) if self.additive else visible
         kwargs = {
-            name: _rows_of_pairs(_heads_of(value, heads, self.total_heads), rows, sources)
+            name: self._rows_of(_heads_of(value, heads, self.total_heads), rows)
             for name, value in self.kwargs.items()
         }
-        column = torch.full((sources, 1), torch.nan, dtype=torch.float64, device=query.device)
-        weights = self._asked(query, key, column, mask, heads, kwargs)
-        if weights.shape[-1] != sources or bool(weights.isnan().any()):
+        # A single number of which all are views takes no memory where the identity takes S * S.
+        nothing = torch.full((1, 1), torch.nan, dtype=torch.float64, device=query.device)
+        weights = self._asked(query, key, nothing.expand(sources, sources), mask, heads, kwargs)
+        if bool(weights.isnan().any()):
             # More is done with the values than multiplying them: real ones are needed.
             identity = torch.eye(sources, dtype=torch.float64, device=query.device)
             weights = self._asked(query, key, identity, mask, heads, kwargs)
         return weights
+
+    def _rows_of(self, value: Any, rows: slice) -> Any:
+        """The rows of what is given for each query, `[.., L, C]`, such as a bias."""
+        by_query = isinstance(value, Tensor) and value.ndim >= 3 and value.shape[-2] == self.length
+        return value[..., rows, :] if by_query else value
 
     def _asked(
         self,
@@ -213,10 +219,3 @@ class ModelAttentionWeights:
         with torch.no_grad(), weights_here(self.module, recurse=False), Float64OnIdentity(values):
             output, _ = self.function(module, query, key, value, mask, **kwargs)
         return output.transpose(1, 2)
-
-
-def _rows_of_pairs(value: Any, rows: slice, sources: int) -> Any:
-    """The rows of what is given for each pair of a query and a key, such as a bias."""
-    if not isinstance(value, Tensor) or value.ndim < 3 or value.shape[-1] != sources:
-        return value
-    return value[..., rows, :] if value.shape[-2] > 1 else value

@@ -121,6 +121,7 @@ class _Observed:
             self.eager if fused else self.function,
             module,
             query.shape[1],
+            query.shape[2],
             {name: value for name, value in kwargs.items() if name not in _KERNEL_ONLY}
             | {"dropout": 0.0},
             additive=fused,
