@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from hf_ess.errors import InvalidInputError, ModelLoadError, UnsupportedModelError
+from model_adapters.placement import DeviceMap, checked_device, checked_placement
 
 DTYPES = {
     "float64": torch.float64,
@@ -34,6 +36,9 @@ def load(
     *,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    device_map: DeviceMap | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
@@ -43,24 +48,31 @@ def load(
         source: a Hub id (`"org/name"`), a local folder, or the path of a `.gguf` file, whose
             weights are dequantized to `dtype`.
         dtype: a torch dtype or its name; the checkpoint's own by default, float32 for GGUF.
-        device: where the model goes, the CPU by default.
+        device: where the whole model goes, the CPU by default.
+        device_map: where its parts go instead, through accelerate: "auto" fills GPUs, then
+            memory, then the disk; "cpu" and "disk" are for everything, as the name of a device is;
+            or a mapping from modules to devices, "cpu" or "disk".
+        max_memory: what "auto" may take of each device and of "cpu", as `{0: "20GB"}`.
+        offload_folder: where weights for the disk are written, if they cannot be read from the
+            checkpoint as they are.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: run Python code that comes with the checkpoint; off unless asked for.
 
     Raises:
-        InvalidInputError: unknown dtype or device.
+        InvalidInputError: unknown dtype, device or device map, or both of the latter.
         ModelLoadError: the source is missing, damaged, gated or out of reach.
         UnsupportedModelError: it is no causal language model.
     """
     chosen = checked_dtype(dtype)
-    target = checked_device(device)
+    target = {"device_map": {"": checked_device(device)}}
+    placement = checked_placement(device, device_map, max_memory, offload_folder)
     path = Path(source).expanduser()
     if path.suffix.lower() == ".gguf":
-        loaded = _load_gguf(path, chosen or torch.float32)
+        loaded = _load_gguf(path, chosen or torch.float32, placement or target)
     else:
         options = {"revision": revision, "trust_remote_code": bool(trust_remote_code)}
-        loaded = _load_pretrained(source, path, chosen, options)
-    return LoadedModel(loaded.model.to(target).eval(), loaded.tokenizer)
+        loaded = _load_pretrained(source, path, chosen, options, placement or target)
+    return LoadedModel(loaded.model.eval(), loaded.tokenizer)
 
 
 def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -79,24 +91,7 @@ def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return chosen
 
 
-def checked_device(device: torch.device | str | None) -> torch.device:
-    """The device, if this machine has it.
-
-    Raises:
-        InvalidInputError: it has not.
-    """
-    try:
-        chosen = torch.device(device or "cpu")
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidInputError(
-            f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}",
-            fix="Use cpu, or a device that torch lists on this machine.",
-        ) from error
-    return chosen
-
-
-def _load_gguf(path: Path, dtype: torch.dtype) -> LoadedModel:
+def _load_gguf(path: Path, dtype: torch.dtype, placement: dict[str, Any]) -> LoadedModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     _check_gguf(path)
@@ -108,12 +103,15 @@ def _load_gguf(path: Path, dtype: torch.dtype) -> LoadedModel:
             dtype=dtype,
             quantization_config=GgufConfig(dequantize=True),
             output_loading_info=True,
+            **placement,
         )
     except Exception as error:
+        causes, fix = _offloading_hint(error) or (
+            ["the file is truncated or damaged", "its architecture is not supported"],
+            "Download the file again, or use the original checkpoint.",
+        )
         raise ModelLoadError(
-            f"The GGUF file {path} cannot be read: {_first_line(error)}",
-            causes=["the file is truncated or damaged", "its architecture is not supported"],
-            fix="Download the file again, or use the original checkpoint.",
+            f"The GGUF file {path} cannot be read: {_first_line(error)}", causes=causes, fix=fix
         ) from error
     _check_no_weight_is_missing(str(path), model, found)
     model.config._name_or_path = path.name
@@ -134,7 +132,11 @@ def _check_gguf(path: Path) -> None:
 
 
 def _load_pretrained(
-    source: str | os.PathLike[str], path: Path, dtype: torch.dtype | None, options: dict[str, Any]
+    source: str | os.PathLike[str],
+    path: Path,
+    dtype: torch.dtype | None,
+    options: dict[str, Any],
+    placement: dict[str, Any],
 ) -> LoadedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -155,7 +157,12 @@ def _load_pretrained(
         )
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
-            name, config=config, dtype=dtype or "auto", output_loading_info=True, **options
+            name,
+            config=config,
+            dtype=dtype or "auto",
+            output_loading_info=True,
+            **options,
+            **placement,
         )
     except Exception as error:
         raise _load_error(name, path, error) from error
@@ -195,7 +202,10 @@ def _check_no_weight_is_missing(name: str, model: nn.Module, found: dict[str, An
 
 
 def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
-    if "trust_remote_code" in str(error):
+    hint = _offloading_hint(error)
+    if hint is not None:
+        causes, fix = hint
+    elif "trust_remote_code" in str(error):
         causes = ["the checkpoint needs its own Python code, and trust_remote_code is off"]
         fix = (
             "Read that code; if you trust it, pass trust_remote_code=True (--trust-remote-code at "
@@ -212,6 +222,21 @@ def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
         ]
         fix = "Check the name on the Hub, or pass a local folder."
     return ModelLoadError(f"{name} cannot be loaded: {_first_line(error)}", causes=causes, fix=fix)
+
+
+def _offloading_hint(error: Exception) -> tuple[list[str], str] | None:
+    """Causes and fix of an error that is about weights on disk, None for others."""
+    if "Disk offload is not supported" in str(error):
+        return (
+            ["weights of a GGUF file are dequantized in memory, and cannot come from the disk"],
+            "Save the dequantized model with save_pretrained, and pass that folder.",
+        )
+    if "offload_folder" in str(error):
+        return (
+            ["the device map sends weights to the disk that the checkpoint holds in another form"],
+            "Pass offload_folder (--offload-folder), a folder with room for them.",
+        )
+    return None
 
 
 def _tokenizer(name: str, options: dict[str, Any]) -> Any | None:

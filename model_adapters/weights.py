@@ -128,15 +128,15 @@ def _unpacked(weight: Any) -> Tensor | None:
     """Floating-point numbers, None if they cannot be had."""
     if not isinstance(weight, Tensor):
         return None
-    weight = weight.detach()
-    if weight.is_floating_point() and type(weight) in (Tensor, nn.Parameter):
-        return weight
+    values: Tensor = weight.detach()
+    if values.is_floating_point() and type(values) is Tensor:
+        return values
     try:
         # What quantizers make of tensors knows how to become one again.
-        plain = weight.dequantize()
+        plain = values.dequantize()
     except (NotImplementedError, RuntimeError, TypeError):
         return None
-    return plain if isinstance(plain, Tensor) and plain.is_floating_point() else None
+    return plain if plain.is_floating_point() else None
 
 
 def _hooks_of(module: nn.Module) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from hf_ess.spectra import (
     resolve_positions,
     resolve_window,
 )
+from model_adapters.placement import DeviceMap
 from model_adapters.recorder import CORE
 from model_adapters.recording import check_scope
 
@@ -67,6 +68,9 @@ def analyze(
     progress: bool = True,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    device_map: DeviceMap | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     distributed: Distributed = "auto",
@@ -102,7 +106,11 @@ def analyze(
         keep_singular_values: store the singular values in the report.
         progress: show a progress bar on stderr.
         dtype: of a model given by name; the checkpoint's own by default.
-        device: where a model given by name goes.
+        device: where a model given by name goes, all of it.
+        device_map: where its parts go instead, through accelerate: "auto", "disk", or a mapping
+            from modules to devices, "cpu" and "disk". What lies elsewhere comes when it runs.
+        max_memory: what "auto" may take of each device and of "cpu", as `{0: "20GB"}`.
+        offload_folder: for weights that go to the disk and cannot be read from the checkpoint.
         revision: branch, tag or commit of a Hub id.
         trust_remote_code: run Python code that comes with a checkpoint; off unless asked for.
         distributed: "auto" shares the work among the processes that torchrun or `accelerate
@@ -158,7 +166,7 @@ def analyze(
             fix="Leave one of the two out.",
         )
     check_inputs(inputs)
-    with team_of(distributed, on_cpu=_runs_on_cpu(model, device)) as team:
+    with team_of(distributed, on_cpu=_runs_on_cpu(model, device, device_map)) as team:
         if isinstance(model, (str, Path, os.PathLike)):
             from model_adapters.loading import load
 
@@ -166,6 +174,9 @@ def analyze(
                 model,
                 dtype=dtype,
                 device=device,
+                device_map=device_map,
+                max_memory=max_memory,
+                offload_folder=offload_folder,
                 revision=revision,
                 trust_remote_code=trust_remote_code,
             )
@@ -196,9 +207,13 @@ def analyze(
                 raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
 
 
-def _runs_on_cpu(model: object, device: torch.device | str | None) -> bool:
+def _runs_on_cpu(
+    model: object, device: torch.device | str | None, device_map: DeviceMap | None
+) -> bool:
     if isinstance(model, nn.Module):
         return input_device(model).type == "cpu"
+    if device_map is not None:
+        return not torch.accelerator.is_available()
     return device is None or str(device).startswith("cpu")
 
 

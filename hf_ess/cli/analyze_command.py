@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
+from hf_ess.cli.job_options import (
+    JobNamespaceOption,
+    JobOption,
+    JobOptions,
+    JobOutputOption,
+    JobPackageOption,
+    JobTimeoutOption,
+    JobWaitOption,
+    run_as_job,
+)
 from hf_ess.errors import HfEssError, InvalidInputError
 from hf_ess.launch import launched_processes
 
@@ -22,6 +32,7 @@ STDIN = Path("-")
 
 
 def analyze(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Argument(help="Hub id (org/name), local folder, or path of a .gguf file.")
     ],
@@ -51,7 +62,16 @@ def analyze(
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
     ] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; cpu by default.")
+    ] = None,
+    device_map: Annotated[
+        str | None,
+        typer.Option(help="auto: over GPUs, memory and disk; or disk: everything. Not --device."),
+    ] = None,
+    offload_folder: Annotated[
+        Path | None, typer.Option(help="For weights on disk that have to be written anew.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Texts of one length that run together.")] = 1,
     method: Annotated[
         str, typer.Option(help="auto, gram, svd, or jacobian: derivatives instead of operators.")
@@ -67,6 +87,12 @@ def analyze(
         bool,
         typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint."),
     ] = False,
+    job: JobOption = None,
+    job_wait: JobWaitOption = False,
+    job_output: JobOutputOption = None,
+    job_timeout: JobTimeoutOption = None,
+    job_namespace: JobNamespaceOption = None,
+    job_package: JobPackageOption = None,
 ) -> None:
     """Measure the effective state-size of every layer of a model on a text."""
     import hf_ess
@@ -84,9 +110,16 @@ def analyze(
         "scope": scope,
         "dtype": dtype,
         "device": device,
+        "device_map": device_map,
+        "offload_folder": offload_folder,
         "revision": revision,
         "trust_remote_code": trust_remote_code,
     }
+    on_the_hub = JobOptions(job, job_wait, job_output, job_timeout, job_namespace, job_package)
+    on_the_hub.check()
+    if job is not None:
+        run_as_job(ctx, on_the_hub, model, texts)
+        return
     if out is not None and rank == 0:
         from hf_ess.report import check_writable
 
