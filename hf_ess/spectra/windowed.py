@@ -288,7 +288,7 @@ class WindowedSolver:
         if stop.is_set():
             return
         with torch.inference_mode(False), torch.no_grad():
-            blocks = windows.index_select(1, places)
+            blocks = windows[:, places]
             shape = blocks.shape[:2]
             solved = BlockBatch.of(blocks.flatten(0, 1)).solved(self.request, self.length)
             width = min(solved.values.shape[1], self._store.values.shape[2])
