@@ -89,6 +89,10 @@ class ProcessFailedError(HfEssError, RuntimeError):
     """Another of the processes that share an analysis failed, or ended without a word."""
 
 
+class JobError(HfEssError, RuntimeError):
+    """A job on the machines of the Hub was not started, or failed."""
+
+
 class NumericalFloorWarning(UserWarning):
     """A tolerance lies below the rounding floor of the spectra; its counts are noise."""
 
