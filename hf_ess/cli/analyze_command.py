@@ -118,7 +118,8 @@ def analyze(
     on_the_hub = JobOptions(job, job_wait, job_output, job_timeout, job_namespace, job_package)
     on_the_hub.check()
     if job is not None:
-        run_as_job(ctx, on_the_hub, model, texts)
+        if rank == 0:
+            run_as_job(ctx, on_the_hub, model, texts)
         return
     if out is not None and rank == 0:
         from hf_ess.report import check_writable
