@@ -183,8 +183,9 @@ class WindowedSolver:
         self._future, self._past = _widths(self.length, request)
         self._next = 0
         count = self._leading[0] * self._leading[1]
-        self._band = torch.zeros(count, 0, 0, dtype=torch.float64, device=operator.device)
-        self._store = Store.empty(count, self.length, operator.device, request)
+        with torch.inference_mode(False):
+            self._band = torch.zeros(count, 0, 0, dtype=torch.float64, device=operator.device)
+            self._store = Store.empty(count, self.length, operator.device, request)
 
     @property
     def first_column(self) -> int:
