@@ -96,15 +96,17 @@ def execution_devices(model: nn.Module) -> dict[str, torch.device]:
 @contextmanager
 def without_offloading(module: nn.Module) -> Iterator[None]:
     """Runs of the module use the weights that it has now, as if accelerate had no hooks on it."""
-    hooked = [part for part in module.modules() if "_old_forward" in vars(part)]
-    forwards = [vars(part)["forward"] for part in hooked]
+    hooked = [vars(part) for part in module.modules() if "_old_forward" in vars(part)]
+    replaced = [(part["forward"], part["_hf_hook"]) for part in hooked]
     try:
         for part in hooked:
-            vars(part)["forward"] = part._old_forward
+            part["forward"] = part["_old_forward"]
+            # Some models of transformers call the hooks of their parts themselves.
+            del part["_hf_hook"]
         yield
     finally:
-        for part, forward in zip(hooked, forwards, strict=True):
-            vars(part)["forward"] = forward
+        for part, (forward, hook) in zip(hooked, replaced, strict=True):
+            part |= {"forward": forward, "_hf_hook": hook}
 
 
 def non_finite_weights(model: nn.Module) -> tuple[list[str], list[str]]:
@@ -122,6 +124,11 @@ def non_finite_weights(model: nn.Module) -> tuple[list[str], list[str]]:
                 elif not bool(torch.isfinite(values).all()):
                     broken.append(name)
     return broken, unseen
+
+
+def is_packed(weight: Tensor) -> bool:
+    """Whether a parameter is the work of a quantizer instead of numbers to multiply with."""
+    return type(weight) not in (Tensor, nn.Parameter)
 
 
 def _unpacked(weight: Any) -> Tensor | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model_adapters.weights import execution_devices
+from model_adapters.weights import execution_devices, is_packed
 
 PACKAGES = ("hf-ess", "torch", "transformers", "numpy", "huggingface_hub", "safetensors")
 
@@ -33,7 +33,7 @@ def model_provenance(model: nn.Module) -> dict[str, Any]:
     model = getattr(model, "_orig_mod", model)
     config = getattr(model, "config", None)
     weights = dict(model.named_parameters())
-    tied = getattr(model, "all_tied_weights_keys", {})
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
     return {
         "model": getattr(config, "_name_or_path", "") or type(model).__name__,
         "model_class": type(model).__name__,
@@ -67,13 +67,11 @@ def _quantization(model: nn.Module) -> str:
     settings = getattr(getattr(model, "config", None), "quantization_config", None)
     named = settings if isinstance(settings, dict) else vars(settings) if settings else {}
     method = named.get("quant_method")
-    packed = {type(weight).__name__ for weight in model.parameters()} - {"Parameter", "Tensor"}
-    packed |= {
-        f"{type(part).__name__} ({type(part).__module__.rpartition('.')[0]})"
-        for part in model.modules()
-        if type(part).__module__.startswith("torch.ao.nn.quantized")
-    }
-    return _joined([*packed, *([str(getattr(method, "value", method))] if method else [])])
+    kinds = [type(weight).__name__ for weight in model.parameters() if is_packed(weight)]
+    if any(type(part).__module__.startswith("torch.ao.nn.quantized") for part in model.modules()):
+        kinds.append("torch.ao")
+    words = [str(getattr(method, "value", method) or ""), _joined(kinds)]
+    return ": ".join(word for word in words if word)
 
 
 def _joined(words: Any) -> str:
