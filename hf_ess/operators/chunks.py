@@ -92,12 +92,10 @@ def _too_large(
     fitting = int(operator.length * math.sqrt(memory_budget / needed))
     causes = ["the text is long"]
     ways = [f"raise memory_budget to {needed} bytes"]
-    windowed = share * operator.block_bytes_per_group(OFFERED_WINDOW, operator.length)
-    if windowed <= needed // 2:
-        ways.append(
-            f"measure windows (window={OFFERED_WINDOW} needs about "
-            f"{mebibytes(windowed)}, whatever else the text holds)"
-        )
+    width = min(OFFERED_WINDOW, operator.length // 4)
+    windowed = share * operator.block_bytes_per_group(width, operator.length)
+    if windowed < needed / 2:
+        ways.append(f"measure windows (window={width} needs about {mebibytes(windowed)})")
     if operator.batch > 1:
         causes.append("many samples are analysed in one batch")
         ways.append("lower batch_size")

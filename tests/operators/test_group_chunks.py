@@ -51,6 +51,26 @@ def test_too_small_a_budget_is_an_error_with_advice() -> None:
     assert isinstance(caught.value, MemoryError)
     assert "length 6 for 2 sample(s)" in str(caught.value)
     assert "lower batch_size" in caught.value.fix
+    assert f"memory_budget to {operator.dense_bytes_per_group()} bytes" in caught.value.fix
+    assert "a text of at most 5 tokens" in caught.value.fix
+    assert "window" not in caught.value.fix  # its rows cannot be formed on their own
+
+
+def test_a_share_of_the_budget_is_asked_for_in_terms_of_the_budget() -> None:
+    operator = Identity(3)
+    needed = 2 * operator.dense_bytes_per_group()
+    assert len(list(operator.group_chunks(needed, share=2))) == 3
+    with pytest.raises(MemoryBudgetError, match=f"memory_budget to {needed} bytes"):
+        list(operator.group_chunks(needed - 1, share=2))
+
+
+def test_a_long_text_is_offered_a_window() -> None:
+    features = torch.zeros(1, 1, 4096, 8)
+    operator = SoftmaxAttentionOperator(features, features)
+    with pytest.raises(MemoryBudgetError, match="window=256 needs about 3. MiB") as caught:
+        list(operator.group_chunks(2**27))
+    assert "batch_size" not in caught.value.fix
+    assert "at most 2048 tokens" in caught.value.fix
 
 
 def test_what_follows_from_the_least() -> None:
