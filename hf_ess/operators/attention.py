@@ -19,7 +19,7 @@ from hf_ess.operators.masks import (
 )
 
 # Rows of a mask that are looked at together.
-MASK_ROWS = 1024
+MASK_ROWS = 256
 
 
 class AttentionWeights(Protocol):
