@@ -221,7 +221,7 @@ class Processes:
         heard: list[Any] = [None] * self.size
         try:
             self._dist.all_gather_object(heard, self._status, group=self._group)
-        except RuntimeError as error:
+        except Exception as error:
             self._problem = self._gone(error)
             return False
         self._problem = _problem(heard)
