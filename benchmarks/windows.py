@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 from dataclasses import asdict, dataclass
 
 import torch
 from measuring import PeakMemory, cost_of
-from transformers import LlamaConfig, LlamaForCausalLM
 
-import hf_ess
 from hf_ess.operators import SoftmaxAttentionOperator
 from hf_ess.spectra import Request
 from hf_ess.spectra.windowed import WindowedSolver, windowed_block_singular_values
@@ -56,15 +55,31 @@ class Analysis:
     verified: bool
 
 
-def measure(length: int, window: int, positions: int, repetitions: int) -> Result:
-    """Rows and spectra apart, then both as the package does them."""
+def problem(length: int, window: int, positions: int) -> tuple[SoftmaxAttentionOperator, Request]:
+    """A head of random features, and neighbouring positions around its middle."""
     generator = torch.Generator().manual_seed(length)
     query, key = torch.randn(2, 1, 1, length, HEAD_WIDTH, generator=generator)
-    operator = SoftmaxAttentionOperator(query, key)
-    first = (length - positions - window) // 2
+    first = (length - positions) // 2
     request = Request(tuple(range(first, first + positions)), (window, window))
-    rows = slice(first, first + positions + window - 1)
-    columns = slice(first - window, rows.stop)
+    return SoftmaxAttentionOperator(query, key), request
+
+
+def peak_memory(length: int, window: int, positions: int, threads: int) -> float:
+    """Growth of a process that computes the spectra once; call it in a fresh one."""
+    torch.set_num_threads(threads)
+    windowed_block_singular_values(*problem(256, 16, 8))
+    operator, request = problem(length, window, positions)
+    with PeakMemory() as memory:
+        windowed_block_singular_values(operator, request)
+    return memory.mebibytes
+
+
+def measure(length: int, window: int, positions: int, repetitions: int) -> Result:
+    """Rows and spectra apart, then both as the package does them."""
+    operator, request = problem(length, window, positions)
+    first = request.positions[0]
+    rows = slice(first, min(length, first + positions + window - 1))
+    columns = slice(max(0, first - window), rows.stop)
     formed = operator.to_dense_block(None, rows, columns)
 
     def form() -> None:
@@ -76,9 +91,10 @@ def measure(length: int, window: int, positions: int, repetitions: int) -> Resul
     def together() -> None:
         windowed_block_singular_values(operator, request)
 
-    together()
-    with PeakMemory() as memory:
-        together()
+    decompose()
+    arguments = length, window, positions, torch.get_num_threads()
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        peak = fresh.apply(peak_memory, arguments)
     costs = cost_of(form, decompose, together, repetitions=repetitions)
     rows_ms, spectra_ms, together_ms = (
         round(1e3 * cost.processor_seconds / positions, 4) for cost in costs
@@ -90,7 +106,7 @@ def measure(length: int, window: int, positions: int, repetitions: int) -> Resul
         rows_ms=rows_ms,
         spectra_ms=spectra_ms,
         together_ms=together_ms,
-        peak_memory=memory.mebibytes,
+        peak_memory=peak,
         matrix_memory=length**2 * 8 / MEBIBYTE,
     )
 
@@ -108,6 +124,10 @@ def growth(results: list[Result]) -> dict[int, float]:
 
 def analysis(tokens: int, window: int) -> Analysis:
     """`hf_ess.analyze` of a tiny Llama with random weights on random tokens."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    import hf_ess
+
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=64,
