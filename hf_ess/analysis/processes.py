@@ -188,11 +188,15 @@ class Processes:
         self._over.wait()
         self.check()
         try:
-            return self._exchanged(mine, make)
+            made, failure = self._exchanged(mine, make)
         except RuntimeError as error:
-            if isinstance(error, HfEssError):
-                raise
             raise self._gone(error) from error
+        if failure is not None:
+            raise failure
+        if made.error is not None:
+            raise _failed(0, self.size, made.error)
+        result: R = made.result
+        return result
 
     def fail(self, error: BaseException) -> None:
         """Tells the others that this process cannot go on, and why."""
@@ -227,7 +231,8 @@ class Processes:
         self._problem = _problem(heard)
         return self._problem is None and any(status.state != FINISHED for status in heard)
 
-    def _exchanged(self, mine: T, make: Callable[[list[T]], R]) -> R:
+    def _exchanged(self, mine: T, make: Callable[[list[T]], R]) -> tuple[_Made, Exception | None]:
+        """What process 0 made; there, also the exception that it could not make it for."""
         everything: list[Any] | None = [None] * self.size if self.rank == 0 else None
         self._dist.gather_object(mine, everything, dst=0, group=self._group)
         failure: Exception | None = None
@@ -238,13 +243,7 @@ class Processes:
             except Exception as error:
                 failure, sent = error, [_Made(error=_named(error))]
         self._dist.broadcast_object_list(sent, src=0, group=self._group)
-        if failure is not None:
-            raise failure
-        made: _Made = sent[0]
-        if made.error is not None:
-            raise _failed(0, self.size, made.error)
-        result: R = made.result
-        return result
+        return sent[0], failure
 
     def _gone(self, error: Exception) -> ProcessFailedError:
         return ProcessFailedError(

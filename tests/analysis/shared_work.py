@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -22,7 +23,9 @@ from torch import distributed
 from transformers import BatchEncoding
 
 import hf_ess
+from hf_ess.analysis import processes
 from hf_ess.analysis.measurement import OperatorMeasurer
+from hf_ess.analysis.run import AnalysisRun
 
 RANK = int(os.environ["RANK"])
 LENGTH = 60
@@ -129,6 +132,10 @@ def send_to_itself(model, number):
     return model.model.layers[1].register_forward_pre_hook(press)
 
 
+def no_room(*_, **__):
+    raise hf_ess.MemoryBudgetError("no room for a report")
+
+
 def failures():
     yield "not a number", outcome(*broken_in_one_text())
     model = build_tiny("llama")
@@ -140,6 +147,9 @@ def failures():
     yield "interrupted", outcome(model, ids)
     if handle is not None:
         handle.remove()
+    report, AnalysisRun._report = AnalysisRun._report, no_room
+    yield "no report", outcome(model, ids)
+    AnalysisRun._report = report
     yield "bad option", outcome(model, ids, positions=[LENGTH + 1])
     yield "afterwards", outcome(model, ids)
 
@@ -166,7 +176,14 @@ def killed():
     yield "killed", outcome(model, tiny_input_ids(model, batch=2, length=LENGTH))
 
 
+def nobody_else():
+    processes.PATIENCE = timedelta(seconds=1)
+    model = build_tiny("llama")
+    yield "lonely", outcome(model, tiny_input_ids(model, length=LENGTH))
+
+
 SCENARIOS = {
+    "lonely": (nobody_else,),
     "work": (equal_reports, failures),
     "guest": (inside_another_program,),
     "killed": (killed,),

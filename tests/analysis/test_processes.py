@@ -114,36 +114,49 @@ def test_after_a_failure_all_is_as_before(outcomes):
         assert outcome["afterwards"] == {"layers": 2}
 
 
-def test_a_killed_process_ends_the_others_in_any_launcher(tmp_path):
-    """Processes that nobody supervises, in a program with a process group of its own."""
+def test_a_report_that_cannot_be_made_is_known_to_all(outcomes):
+    first, *others = [outcome["no report"] for outcome in outcomes]
+    assert first == {"error": "MemoryBudgetError", "message": "no room for a report"}
+    for result in others:
+        assert result["error"] == "ProcessFailedError"
+        assert result["message"].endswith("failed: MemoryBudgetError: no room for a report")
+
+
+def without_launcher(folder, scenario, ranks):
+    """Statuses of processes that nobody supervises; two are announced, some are started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    announced = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     started = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(tmp_path), "guest"],
-            env=ENVIRONMENT
-            | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            },
+            [sys.executable, str(SCRIPT), str(folder), scenario],
+            env=ENVIRONMENT | announced | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
-        for rank in range(2)
+        for rank in ranks
     ]
     try:
-        statuses = [process.wait(timeout=PATIENCE) for process in started]
+        return [process.wait(timeout=PATIENCE) for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
-    assert statuses == [0, -9]
+
+
+def test_a_killed_process_ends_the_others_in_any_launcher(tmp_path):
+    """Also in a program that has a process group of its own."""
+    assert without_launcher(tmp_path, "guest", [0, 1]) == [0, -9]
     survivor = json.loads((tmp_path / "0.json").read_text())
     assert survivor["killed"]["error"] == "ProcessFailedError"
     assert survivor["killed"]["message"].startswith("A process is gone")
     assert (survivor["auto"], survivor["asked for"]) == (8, 4)
+
+
+def test_a_process_that_never_comes(tmp_path):
+    assert without_launcher(tmp_path, "lonely", [0]) == [0]
+    lonely = json.loads((tmp_path / "0.json").read_text())["lonely"]
+    assert lonely["error"] == "ProcessFailedError"
+    assert "not all of them came to analyze within 1 seconds" in lonely["message"]
 
 
 def test_a_killed_process_under_torchrun(tmp_path):
