@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -63,8 +64,16 @@ def _error_label() -> str:
     return "error" if processes == 1 else f"error in process {rank} of {processes}"
 
 
+def _keep_quiet() -> None:
+    """Bars and remarks of the libraries come from process 0; they read this when imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
 def main() -> None:
     """Runs the command line and exits with its status."""
+    if launched_processes()[0] > 0:
+        _keep_quiet()
     try:
         with _plain_warnings():
             app()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,7 +24,6 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 
 
@@ -178,13 +178,17 @@ def test_the_command_prints_and_writes_once(run_command, llama_folder, tmp_path)
     alone, shared = (hf_ess.ESSReport.load(tmp_path / name) for name in ("alone", "shared"))
     assert json.loads(ended.stdout)["layers"]
     assert ended.stderr.count("wrote ") == 2
+    assert len(re.findall(r"Loading weights: +0%", ended.stderr)) == 1
+    assert len(re.findall(r"Analysing: +0%", ended.stderr)) == 1
     assert [layer.name for layer in shared.layers] == [layer.name for layer in alone.layers]
     assert abs(shared.average_ess() - alone.average_ess()) < 1e-6
 
 
 @pytest.mark.parametrize("words", [[], ["--file", "-"]])
 def test_several_processes_have_no_stdin(run_command, monkeypatch, words):
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+    launcher = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    for name, value in (launcher | quiet).items():
         monkeypatch.setenv(name, value)
     status, stdout, stderr = run_command("analyze", "model", *words)
     assert (status, stdout) == (1, "")
