@@ -7,6 +7,7 @@ biases, masks, row scalings) is in the answer without a special case.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -191,14 +192,15 @@ class ModelAttentionWeights:
             name: self._rows_of(_heads_of(value, heads, self.total_heads), rows)
             for name, value in self.kwargs.items()
         }
-        # A single number of which all are views takes no memory where the identity takes S * S.
-        nothing = torch.full((1, 1), torch.nan, dtype=torch.float64, device=query.device)
-        weights = self._asked(query, key, nothing.expand(sources, sources), mask, heads, kwargs)
+        ask = partial(self._asked, query, key, mask, heads, kwargs)
+        weights = ask(_everywhere(torch.nan, sources, query.device))
+        if not bool(weights.isnan().any()):
+            return weights
+        # The weights are NaN, or more is done with the values than multiplying them.
+        weights = ask(_everywhere(0.0, sources, query.device))
         if bool(weights.isnan().any()):
-            # More is done with the values than multiplying them: real ones are needed.
-            identity = torch.eye(sources, dtype=torch.float64, device=query.device)
-            weights = self._asked(query, key, identity, mask, heads, kwargs)
-        return weights
+            return weights
+        return ask(torch.eye(sources, dtype=torch.float64, device=query.device))
 
     def _rows_of(self, value: Any, rows: slice) -> Any:
         """The rows of what is given for each query, `[.., L, C]`, such as a bias."""
@@ -209,13 +211,18 @@ class ModelAttentionWeights:
         self,
         query: Tensor,
         key: Tensor,
-        values: Tensor,
         mask: Tensor,
         heads: slice,
         kwargs: dict[str, Any],
+        values: Tensor,
     ) -> Tensor:
         module = HeadsOfModule(self.module, heads, self.total_heads)
         value = values.expand(*query.shape[:2], *values.shape)
         with torch.no_grad(), weights_here(self.module, recurse=False), Float64OnIdentity(values):
             output, _ = self.function(module, query, key, value, mask, **kwargs)
         return output.transpose(1, 2)
+
+
+def _everywhere(number: float, sources: int, device: torch.device) -> Tensor:
+    """`[S, S]` of one number: all are views of it and take no memory, where an identity would."""
+    return torch.full((1, 1), number, dtype=torch.float64, device=device).expand(sources, sources)

@@ -150,6 +150,10 @@ def _blocks_at_once(device: torch.device, block_bytes: int) -> int:
     return max(1, (CACHED_BYTES if device.type == "cpu" else STREAMED_BYTES) // block_bytes)
 
 
+def _operators_at_once(device: torch.device, count: int) -> int:
+    return 1 if device.type == "cpu" else count
+
+
 def _workers(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
@@ -270,7 +274,7 @@ class WindowedSolver:
     def _tasks(self, windows: Tensor, places: Tensor, indices: range) -> Iterator[Task]:
         """On a CPU a few windows of one operator; on a GPU many windows of all."""
         count, device = len(windows), windows.device
-        operators = 1 if device.type == "cpu" else count
+        operators = _operators_at_once(device, count)
         block_bytes = operators * self._future * self._past * FLOAT64_BYTES
         at_once = _blocks_at_once(device, block_bytes)
         for chosen in slices(count, operators):

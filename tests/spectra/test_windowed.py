@@ -212,6 +212,20 @@ def test_threads_and_batches_do_not_matter(threads, monkeypatch):
     assert torch.equal(spectra.sizes, expected.sizes)
 
 
+@pytest.mark.parametrize("maker", ["softmax", "sliding window", "placed"])
+def test_operators_together_agree_with_each_alone(maker, monkeypatch):
+    """As on a GPU, where blocks of all operators make one batch."""
+    operator, request = OPERATORS[maker](96), Request(tuple(range(1, 96)), (11, 14), "auto", 1e-8)
+    expected = windowed_block_singular_values(operator, request)
+    monkeypatch.setattr(route, "_operators_at_once", lambda _, count: count)
+    together = windowed_block_singular_values(operator, request)
+    assert torch.equal(together.sizes, expected.sizes)
+    assert torch.equal(together.from_squares, expected.from_squares)
+    torch.testing.assert_close(together.error_bound, expected.error_bound, rtol=1e-6, atol=0)
+    bound = together.value_errors() + expected.value_errors()
+    assert ((together.values - expected.values).abs() <= bound + 1e-13).all()
+
+
 def test_short_windows_take_this_route_and_long_ones_form_the_matrix():
     operator = RowsOnly(attention(96))
     block_singular_values(operator, 8, window=(24, 96))
