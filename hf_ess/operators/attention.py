@@ -11,7 +11,6 @@ from torch import Tensor
 from hf_ess.operators.chunks import slices
 from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.masks import (
-    additive_mask,
     causal_rows,
     counts_within,
     rows_of,
@@ -66,7 +65,10 @@ class SoftmaxWeights:
         if mask is None:
             mask = causal_rows(rows, key.shape[-2], query.device)
         scores = (query * self.scale) @ key.transpose(-1, -2)
-        scores += additive_mask(mask, query.shape[-2], query.device)
+        if mask.dtype == torch.bool:
+            scores.masked_fill_(~mask, -torch.inf)
+        else:
+            scores += mask.to(torch.float64)
         blind = scores.amax(-1, keepdim=True) == -torch.inf
         return torch.softmax(scores, dim=-1).masked_fill_(blind, 0.0)
 
