@@ -138,11 +138,10 @@ def _unpacked(weight: Any) -> Tensor | None:
     values: Tensor = weight.detach()
     if values.is_floating_point() and type(values) is Tensor:
         return values
-    try:
-        # What quantizers make of tensors knows how to become one again.
-        plain = values.dequantize()
-    except (NotImplementedError, RuntimeError, TypeError):
+    # Torch's own method gives packed integers back as if they were the numbers.
+    if type(values).dequantize is Tensor.dequantize and not values.is_quantized:
         return None
+    plain = values.dequantize()
     return plain if plain.is_floating_point() else None
 
 
