@@ -213,7 +213,7 @@ class OperatorMeasurer:
     def _by_rows(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
         """Windows and residual without ever holding M."""
         spectra, future = streamed_spectra(
-            self.layer, self.request, self.settings.memory_budget // 2, partial(self._verify, meter)
+            self.layer, self.request, self.settings.memory_budget, partial(self._verify, meter)
         )
         return [SpectralMeasurement.of(part, self.settings) for part in spectra], future
 

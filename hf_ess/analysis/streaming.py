@@ -24,7 +24,7 @@ def streamed_spectra(
     Args:
         layer: the operator `[B, G, L, L]` and its inputs.
         request: with a window.
-        memory_budget: bytes for rows of M and the work on them.
+        memory_budget: bytes, of which rows of M and the work on them may take half.
         verify: gets `(M u)[:, groups, rows]` in float64, `[B, g, R, C]`, with groups and rows.
 
     Raises:
@@ -32,7 +32,7 @@ def streamed_spectra(
         NonFiniteError: NaN or infinite entries.
     """
     operator = layer.operator
-    plan = RowPlan.of(operator, request, memory_budget, whole_rows=True)
+    plan = RowPlan.of(operator, request, memory_budget, whole_rows=True, share=2)
     parts, future = [], 0.0
     for groups in slices(operator.groups, plan.groups):
         inputs = layer.inputs[:, groups].to(torch.float64)

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hf_ess.errors import MemoryBudgetError
+from hf_ess.errors import InvalidInputError, MemoryBudgetError
 from hf_ess.operators import LinearOperator
 from hf_ess.operators.chunks import STREAMED_BYTES, mebibytes, rows_that_fit, slices
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
@@ -93,7 +93,13 @@ class RowPlan:
 
     @classmethod
     def of(
-        cls, operator: LinearOperator, request: Request, memory_budget: int, *, whole_rows: bool
+        cls,
+        operator: LinearOperator,
+        request: Request,
+        memory_budget: int,
+        *,
+        whole_rows: bool,
+        share: int = 1,
     ) -> RowPlan:
         """What fits the budget; few rows on a CPU, as many as fit on a GPU.
 
@@ -102,6 +108,7 @@ class RowPlan:
             request: with a window.
             memory_budget: bytes for the rows and the spectra of their windows.
             whole_rows: whether all L columns are formed, or those of windows.
+            share: the part of the budget that may be taken: one half for 2.
 
         Raises:
             MemoryBudgetError: one row of one group, with its band, is larger than the budget.
@@ -112,10 +119,10 @@ class RowPlan:
 
         def cost(rows: int) -> int:
             columns = length if whole_rows else min(length, rows + future + past)
-            return kept + operator.block_bytes_per_group(rows, columns)
+            return share * (kept + operator.block_bytes_per_group(rows, columns))
 
         on_cpu = operator.device.type == "cpu"
-        target = min(memory_budget, STREAMED_BYTES) if on_cpu else memory_budget
+        target = min(memory_budget, share * STREAMED_BYTES) if on_cpu else memory_budget
         rows = rows_that_fit(cost, length, target=target, most=memory_budget)
         if cost(rows) > memory_budget:
             raise MemoryBudgetError(
@@ -123,8 +130,8 @@ class RowPlan:
                 f"{operator.batch} sample(s) need {mebibytes(cost(rows))}, the memory budget "
                 f"is {mebibytes(memory_budget)}.",
                 causes=["the budget is small", "the window is wide", "the text is long"],
-                fix=f"Raise memory_budget to {cost(rows)} bytes or more for each part of the "
-                "work, choose a smaller window, lower batch_size, or analyse a shorter text.",
+                fix=f"Raise memory_budget to {cost(rows)} bytes, choose a smaller window, lower "
+                "batch_size, or analyse a shorter text.",
             )
         return cls(min(operator.groups, max(1, target // cost(rows))), rows)
 
@@ -217,6 +224,7 @@ class WindowedSolver:
             first_column: number of their first column, not above the solver's own.
 
         Raises:
+            InvalidInputError: rows or columns of a window are left out.
             NonFiniteError: NaN or infinite entries.
         """
         with torch.inference_mode(False), torch.no_grad():
@@ -253,6 +261,11 @@ class WindowedSolver:
         height, left = stop - top, top - self._past
         band = rows.new_zeros(len(rows), height, height + self._past - 1)
         kept = self._band.shape[1]
+        if first_row > top + kept or first_column > max(0, left):
+            raise InvalidInputError(
+                f"Windows take row {top + kept} and column {max(0, left)}, which did not come: "
+                f"rows begin with {first_row}, columns with {first_column}."
+            )
         band[:, :kept, : self._band.shape[2]] = self._band
         begin, end = max(left, first_column), min(stop - 1, first_column + rows.shape[2])
         new = rows[:, top + kept - first_row :, begin - first_column : end - first_column]

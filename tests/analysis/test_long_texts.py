@@ -194,9 +194,22 @@ def test_too_long_for_the_budget_offers_a_window_that_fits():
     with pytest.raises(hf_ess.MemoryBudgetError, match="measure windows") as caught:
         run()
     analyze(model, ids, window=4, memory_budget=2**20)
-    needed = int(caught.value.fix.split("memory_budget to ")[1].split()[0])
+    needed = int(caught.value.fix.split("memory_budget to ")[1].split(" bytes")[0])
     assert run(memory_budget=needed).layers
     with pytest.raises(hf_ess.MemoryBudgetError):
         run(memory_budget=needed - 1)
     shorter = int(caught.value.fix.rsplit("at most ", 1)[1].split()[0])
     assert hf_ess.analyze(model, ids[:, :shorter], memory_budget=2**20, progress=False).layers
+
+
+def test_a_window_beyond_the_budget_says_what_is_needed():
+    model = build_tiny("llama")
+    ids = tiny_input_ids(model, batch=1, length=200)
+    with pytest.raises(
+        hf_ess.MemoryBudgetError, match=r"Windows of 9 x 14 .* length 200"
+    ) as caught:
+        analyze(model, ids, memory_budget=1000)
+    needed = int(caught.value.fix.split("memory_budget to ")[1].split(" bytes")[0])
+    assert analyze(model, ids, memory_budget=needed).layers
+    with pytest.raises(hf_ess.MemoryBudgetError):
+        analyze(model, ids, memory_budget=needed - 1)

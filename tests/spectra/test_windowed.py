@@ -20,7 +20,7 @@ from spectra.causal_matrices import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hf_ess.errors import MemoryBudgetError, NonFiniteError
+from hf_ess.errors import InvalidInputError, MemoryBudgetError, NonFiniteError
 from hf_ess.operators import (
     ColumnScaled,
     ConvolutionOperator,
@@ -194,6 +194,15 @@ def test_rows_may_come_in_any_pieces(step):
     torch.testing.assert_close(solver.spectra().values, whole.values, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize(("first_row", "first_column"), [(31, 0), (20, 22)])
+def test_rows_and_columns_that_a_window_takes_must_come(first_row, first_column):
+    operator = attention(129)
+    solver = WindowedSolver(operator, slice(0, 2), Request((30,), (13, 9)))
+    block = operator.to_dense_block(None, slice(first_row, 60), slice(first_column, 129))
+    with pytest.raises(InvalidInputError, match="row 30 and column 21"):
+        solver.add(block, first_row, first_column)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_and_batches_do_not_matter(threads, monkeypatch):
     operator = attention(129)
@@ -316,7 +325,7 @@ def test_too_small_a_budget_says_what_is_needed():
     operator, request = attention(700), Request((5, 300), (16, 16))
     with pytest.raises(MemoryBudgetError, match=r"Windows of 16 x 16 .* length 700") as caught:
         windowed_block_singular_values(operator, request, memory_budget=1000)
-    needed = int(caught.value.fix.split("memory_budget to ")[1].split()[0])
+    needed = int(caught.value.fix.split("memory_budget to ")[1].split(" bytes")[0])
     windowed_block_singular_values(operator, request, memory_budget=needed)
     with pytest.raises(MemoryBudgetError):
         windowed_block_singular_values(operator, request, memory_budget=needed - 1)
