@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,11 +15,13 @@ from hf_ess.operators.steps import Steps
 
 # Stretches of `apply`: long enough for matrix products, short enough for the processor's cache.
 APPLIED_AT_ONCE = 64
+# What of a stretch is computed only where it is asked for.
+Late = Callable[[], Tensor]
+
 # From so many channels per group, products of whole stretches beat going step by step.
 MANY_CHANNELS = 8
 
 
-@dataclass(frozen=True)
 class Stretch:
     """A few steps of a recurrence `y_i = c_i h_{i-1} + d_i u_i`, `h_i = A_i h_{i-1} + b_i u_i`.
 
@@ -28,19 +31,32 @@ class Stretch:
     Args:
         steps: the transitions `A_i`.
         write: b, float64 `[B, g, s, N]`.
-        read: c, float64 `[B, g, s, N]`.
-        direct: d, float64 `[B, g, s]`.
+        read: c, float64 `[B, g, s, N]`, or what computes it, called where it is asked for.
+        direct: d, float64 `[B, g, s]`, or what computes it.
     """
 
-    steps: Steps
-    write: Tensor
-    read: Tensor
-    direct: Tensor
+    def __init__(
+        self, steps: Steps, write: Tensor, read: Tensor | Late, direct: Tensor | Late
+    ) -> None:
+        self.steps = steps
+        self.write = write
+        self._read = read
+        self._direct = direct
+
+    @cached_property
+    def read(self) -> Tensor:
+        """c, `[B, g, s, N]`."""
+        return self._read if isinstance(self._read, Tensor) else self._read()
+
+    @cached_property
+    def direct(self) -> Tensor:
+        """d, `[B, g, s]`."""
+        return self._direct if isinstance(self._direct, Tensor) else self._direct()
 
     @property
     def length(self) -> int:
         """s, the number of steps."""
-        return self.direct.shape[-1]
+        return self.write.shape[-2]
 
     def part(self, start: int, stop: int) -> Stretch:
         """The steps start..stop-1 of these."""
@@ -120,6 +136,11 @@ class RecurrentOperator(LinearOperator):
     def mixes(self) -> bool:
         """Whether rounding in one number of the state reaches the others."""
         return self.stretch(slice(0, 1), 0, 1).steps.mixes
+
+    @property
+    def keeps_triangles(self) -> bool:
+        """Whether transitions only put real factors on the columns of factors."""
+        return self.stretch(slice(0, 1), 0, 1).steps.keeps_triangles
 
     def factor_bytes_per_group(self, kept: int, steps: int) -> int:
         """Peak bytes of the spectra of one group: `kept` factors, and a stretch of `steps`."""

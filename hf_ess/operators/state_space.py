@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.features import Feature, Span, common_size
 from hf_ess.operators.recurrent import RecurrentOperator, Stretch
-from hf_ess.operators.steps import planar
+from hf_ess.operators.steps import groups_last, planar, room_for
 from hf_ess.operators.transitions import Transition
 
 READS = ("after", "before")
@@ -130,29 +130,49 @@ class StateSpaceOperator(RecurrentOperator):
     def stretch(self, groups: slice, start: int, stop: int) -> Stretch:
         span = Span(groups, self.groups, start, stop)
         shape = self.batch, len(range(*groups.indices(self.groups))), stop - start
-        write = _scaled(self._write, self._write_scale, span)
-        read = _scaled(self._read, self._read_scale, span)
-        direct = write.new_zeros(1, dtype=torch.float64)
-        if self._direct is not None:
-            direct = self._direct.widened(span)
         steps = self.transition.steps(span, complex_state=self.is_complex)
-        if self.reads == "after":
-            direct = direct + _real_product(read, write, self._state)
+        written = _scaled(self._write, self._write_scale, span)
+
+        def read() -> Tensor:
+            vectors = _scaled(self._read, self._read_scale, span)
+            vectors = self._as_rows(vectors, shape, conjugate=True)
+            return steps.before(vectors) if self.reads == "after" else vectors
+
+        def direct() -> Tensor:
+            terms = written.new_zeros(1, dtype=torch.float64)
+            if self._direct is not None:
+                terms = self._direct.widened(span)
+            if self.reads == "after":
+                vectors = _scaled(self._read, self._read_scale, span)
+                terms = terms + _real_product(vectors, written, self._state)
+            return terms.expand(shape)
+
+        return Stretch(steps, self._as_rows(written, shape), read, direct)
+
+    def _as_rows(
+        self, vectors: Tensor, shape: tuple[int, int, int], *, conjugate: bool = False
+    ) -> Tensor:
+        """Real vectors `[B, g, s, N]`, planar where the state is complex."""
         if self.is_complex:
-            write, read = (
-                vectors.expand(*vectors.shape[:-1], self._state) for vectors in (write, read)
-            )
-            write = planar(write.to(torch.complex128))
-            read = planar(read.to(torch.complex128), conjugate=True)
-        write, read = write.expand(*shape, self.width), read.expand(*shape, self.width)
-        if self.reads == "after":
-            read = steps.before(read)
-        return Stretch(steps, write, read.expand(*shape, self.width), direct.expand(shape))
+            vectors = vectors.expand(*vectors.shape[:-1], self._state).to(torch.complex128)
+            vectors = planar(vectors, conjugate=conjugate)
+        return vectors.expand(*shape, self.width)
 
 
 def _scaled(vectors: Feature, scale: Feature | None, span: Span) -> Tensor:
     widened = vectors.widened(span)
-    return widened if scale is None else widened * scale.widened(span)[..., None]
+    if scale is None:
+        return widened
+    factors = scale.widened(span)[..., None]
+    if widened.shape[1] > 1 or widened.is_complex() or factors.is_complex():
+        return widened * factors
+    # Vectors that groups share differ between them by a factor alone.
+    batch, groups, steps = (
+        own if own != 1 else other
+        for own, other in zip(widened.shape[:3], factors.shape[:3], strict=True)
+    )
+    out = room_for(widened, batch, groups, steps, widened.shape[-1])
+    return torch.mul(widened, groups_last(factors), out=out)
 
 
 def _real_product(read: Tensor, write: Tensor, state: int) -> Tensor:

@@ -29,6 +29,23 @@ def planar(vectors: Tensor, *, conjugate: bool = False) -> Tensor:
     return torch.cat([vectors.real, imaginary], -1)
 
 
+def groups_last(tensor: Tensor) -> Tensor:
+    """The same `[B, g, s, N]`, groups next to each other in memory: fast where much is per group.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators.steps import groups_last
+        >>> groups_last(torch.zeros(1, 8, 4, 2)).stride()
+        (8, 1, 16, 8)
+    """
+    return room_for(tensor, *tensor.shape).copy_(tensor)
+
+
+def room_for(like: Tensor, batch: int, groups: int, steps: int, width: int) -> Tensor:
+    """Uninitialised `[B, g, s, N]`, groups next to each other in memory."""
+    return like.new_empty(steps, width, batch, groups).permute(2, 3, 0, 1)
+
+
 def _multiply(out: Tensor, rows: Tensor, factors: Tensor, *, conjugate: bool) -> None:
     """Puts rows times diagonal factors, real or complex (then of planar rows), into `out`."""
     if not factors.is_complex():
@@ -51,6 +68,11 @@ class Steps(ABC):
 
     # Whether rounding in one number of the state reaches the others.
     mixes = True
+
+    @property
+    def keeps_triangles(self) -> bool:
+        """Whether these are `DiagonalSteps` that only put real factors on the columns of rows."""
+        return False
 
     @property
     @abstractmethod
@@ -137,29 +159,45 @@ class DiagonalSteps(TransitionSteps):
         return out
 
     # Products from either end need no quotients, so that resets (decay 0) need no care.
-    def from_start(self) -> Tensor:
-        """`decay_0 ... decay_t` for every t, `[B|1, g|1, s, N|1]`."""
+    def _decay_from_start(self) -> Tensor:
+        """`decay_0 ... decay_t` for every t, `[B|1, g|1, s, N|1]`, in the form `_apply` takes."""
         return self.decay.cumprod(-2)
 
-    def to_end(self) -> Tensor:
+    def _decay_to_end(self) -> Tensor:
         """`decay_t ... decay_{s-1}` for every t, `[B|1, g|1, s, N|1]`."""
         return self.decay.flip(-2).cumprod(-2).flip(-2)
 
+    @property
+    def keeps_triangles(self) -> bool:
+        """Whether rows stay as they are but for factors on their columns."""
+        return not self.decay.is_complex()
+
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
-        products, known = self.to_end(), rows.shape[-2]
-        out = _with_room(rows, self.length)
-        _multiply(out[:, :, :known], rows, products[:, :, :1], conjugate=False)
-        _multiply(out[:, :, known:-1], write[:, :, :-1], products[:, :, 1:], conjugate=False)
-        out[:, :, -1] = write[:, :, -1]
+        out, known = _with_room(rows, self.length), rows.shape[-2]
+        self.forward_into(out[:, :, :known], out[:, :, known:], rows, write)
         return out
 
+    def forward_into(self, sent: Tensor, new: Tensor, rows: Tensor, write: Tensor) -> None:
+        """Puts what `forward` makes of given rows and of its own into two tensors."""
+        decay = self._decay_to_end()
+        self._apply(sent, rows, decay[:, :, :1], conjugate=False)
+        self._apply(new[:, :, :-1], write[:, :, :-1], decay[:, :, 1:], conjugate=False)
+        new[:, :, -1] = write[:, :, -1]
+
     def backward(self, rows: Tensor, read: Tensor) -> Tensor:
-        products, new = self.from_start(), self.length
-        out = _with_room(rows, new)
-        out[:, :, 0] = read[:, :, 0]
-        _multiply(out[:, :, 1:new], read[:, :, 1:], products[:, :, :-1], conjugate=True)
-        _multiply(out[:, :, new:], rows, products[:, :, -1:], conjugate=True)
+        out, new = _with_room(rows, self.length), self.length
+        self.backward_into(out[:, :, new:], out[:, :, :new], rows, read)
         return out
+
+    def backward_into(self, sent: Tensor, new: Tensor, rows: Tensor, read: Tensor) -> None:
+        """Puts what `backward` makes of given rows and of its own into two tensors."""
+        decay = self._decay_from_start()
+        new[:, :, 0] = read[:, :, 0]
+        self._apply(new[:, :, 1:], read[:, :, 1:], decay[:, :, :-1], conjugate=True)
+        self._apply(sent, rows, decay[:, :, -1:], conjugate=True)
+
+    def _apply(self, out: Tensor, rows: Tensor, decay: Tensor, *, conjugate: bool) -> None:
+        _multiply(out, rows, decay, conjugate=conjugate)
 
 
 class OuterSteps(DiagonalSteps):
@@ -169,8 +207,8 @@ class OuterSteps(DiagonalSteps):
     """
 
     def __init__(self, rate: Tensor, step: Tensor) -> None:
-        self.rate = rate
-        self.step = step
+        self.rate = groups_last(rate)
+        self.step = groups_last(step)
 
     @property
     def length(self) -> int:
@@ -180,6 +218,10 @@ class OuterSteps(DiagonalSteps):
     def decay(self) -> Tensor:  # type: ignore[override]
         return torch.exp(self.rate * self.step)
 
+    @property
+    def keeps_triangles(self) -> bool:
+        return not self.rate.is_complex()
+
     def part(self, start: int, stop: int) -> Steps:
         return OuterSteps(self.rate, self.step[:, :, start:stop])
 
@@ -187,11 +229,24 @@ class OuterSteps(DiagonalSteps):
         factors = torch.exp(self.rate * self.step[:, :, step : step + 1])
         _multiply(rows, rows.clone(), factors, conjugate=conjugate)
 
-    def from_start(self) -> Tensor:
-        return torch.exp(self.rate * self.step.cumsum(-2))
+    def before(self, read: Tensor) -> Tensor:
+        out = room_for(read, *read.shape)
+        self._apply(out, read, self.step, conjugate=True)
+        return out
 
-    def to_end(self) -> Tensor:
-        return torch.exp(self.rate * self.step.flip(-2).cumsum(-2).flip(-2))
+    def _decay_from_start(self) -> Tensor:
+        return groups_last(self.step.cumsum(-2))
+
+    def _decay_to_end(self) -> Tensor:
+        return groups_last(self.step.flip(-2).cumsum(-2).flip(-2))
+
+    def _apply(self, out: Tensor, rows: Tensor, decay: Tensor, *, conjugate: bool) -> None:
+        if self.rate.is_complex():
+            _multiply(out, rows, torch.exp(self.rate * decay), conjugate=conjugate)
+            return
+        # In the room of the result, whose strides the arithmetic keeps to.
+        torch.mul(self.rate, decay.expand(*out.shape[:-1], 1), out=out)
+        out.exp_().mul_(rows)
 
 
 class LowRankSteps(TransitionSteps):

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_ess.operators.recurrent import Stretch
+from hf_ess.operators.steps import DiagonalSteps
 from hf_ess.spectra.bounds import ROUNDING, UNDERFLOW
+from hf_ess.spectra.lanes import TriangleMerger
+from hf_ess.spectra.lanes import powers_above as powers_above
 
 # Rows of noise: enough that none is likely to miss a direction that grows.
 PROBES = 4
 
 
-def powers_above(largest: Tensor) -> Tensor:
-    """The powers of two just above numbers, 1 for zero and for what is not finite."""
-    exponent = torch.frexp(largest).exponent.to(torch.int64)
-    usual = torch.isfinite(largest) & (largest > 0)
-    exponent = torch.where(usual, exponent, 0).clamp(-1022, 1023)
-    # Put together from bits: exact, where exp2 may round.
-    return ((exponent + 1023) << 52).view(torch.float64)
-
-
 def reduced(rows: Tensor) -> Tensor:
     """At most N rows with the same Gram matrix as `[B, g, r, N]`: the R of a QR decomposition."""
     count, width = rows.shape[-2:]
-    if count <= width:
+    if count < width:
         return rows
     if width == 1:
         return _norm(rows)
@@ -44,10 +39,19 @@ def _norm(matrices: Tensor) -> Tensor:
 
 
 def _singular_values(matrices: Tensor) -> Tensor:
-    """`[..., min(a, b)]` descending; a single row or column needs no decomposition."""
+    """`[..., min(a, b)]` descending; a single row or column needs no decomposition.
+
+    Raises:
+        torch.linalg.LinAlgError: LAPACK failed, or the solver of a GPU and then LAPACK.
+    """
     if min(matrices.shape[-2:]) == 1:
         return _norm(matrices)[..., 0]
-    values: Tensor = torch.linalg.svdvals(matrices)
+    try:
+        values: Tensor = torch.linalg.svdvals(matrices)
+    except RuntimeError as error:  # LinAlgError, or what a library of the device reports
+        if matrices.device.type == "cpu" or isinstance(error, torch.OutOfMemoryError):
+            raise
+        values = torch.linalg.svdvals(matrices.cpu()).to(matrices.device)
     return values
 
 
@@ -64,6 +68,26 @@ class Factor:
 
     rows: Tensor
     noise: Tensor
+
+    @property
+    def batch(self) -> int:
+        """Samples, B."""
+        return self.rows.shape[0]
+
+    @property
+    def groups(self) -> int:
+        """Groups of these rows, g."""
+        return self.rows.shape[1]
+
+    @property
+    def width(self) -> int:
+        """N."""
+        return self.rows.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.rows.device
 
     @classmethod
     def empty(cls, batch: int, groups: int, width: int, *, noisy: bool, device: Any) -> Factor:
@@ -83,6 +107,13 @@ class Factor:
         out = stretch.steps.backward(torch.cat([self.rows, self.noise], -2), stretch.read)
         split = out.shape[-2] - self.noise.shape[-2]
         return Factor(*_settled(out[:, :, :split], out[:, :, split:], stretch.length))
+
+    def padded(self) -> Tensor:
+        """An upper triangle `[B, g, N, N]`."""
+        missing = self.width - self.rows.shape[-2]
+        if not missing:
+            return self.rows
+        return reduced(torch.nn.functional.pad(self.rows, (0, 0, 0, missing)))
 
     def scaled(self) -> tuple[Factor, Tensor]:
         """The factor with entries below one, and the power of two that was divided out `[B, g]`."""
@@ -107,6 +138,70 @@ def _signs(width: int) -> Tensor:
     return (2.0 * drawn.to(torch.float64) - 1) / math.sqrt(width)
 
 
+@dataclass(frozen=True)
+class LaneFactor:
+    """A factor of few columns, kept batch-last as a whole triangle, where transitions allow it.
+
+    Args:
+        triangle: `[N, N, B * g]`, upper triangular, rows that are not there yet zero.
+        merger: room for the work, shared by all factors of a sweep.
+        batch, groups: B and g.
+    """
+
+    triangle: Tensor
+    merger: TriangleMerger
+    batch: int
+    groups: int
+
+    @property
+    def width(self) -> int:
+        """N."""
+        return len(self.triangle)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the triangles are."""
+        return self.triangle.device
+
+    @classmethod
+    def empty(
+        cls, batch: int, groups: int, width: int, *, steps: int, device: torch.device
+    ) -> LaneFactor:
+        """No rows yet, and room for stretches of so many steps."""
+        lanes = batch * groups
+        merger = TriangleMerger(steps, width, lanes, dtype=torch.float64, device=device)
+        triangle = torch.zeros(width, width, lanes, dtype=torch.float64, device=device)
+        return cls(triangle, merger, batch, groups)
+
+    def forward(self, stretch: Stretch) -> LaneFactor:
+        """The factor of the past after a stretch of `DiagonalSteps`."""
+        return self._merged(_diagonal(stretch).forward_into, stretch.write)
+
+    def backward(self, stretch: Stretch) -> LaneFactor:
+        """The factor of the future before a stretch of `DiagonalSteps`."""
+        return self._merged(_diagonal(stretch).backward_into, stretch.read)
+
+    def _merged(
+        self, send: Callable[[Tensor, Tensor, Tensor, Tensor], None], new: Tensor
+    ) -> LaneFactor:
+        count = new.shape[-2]
+        old, triangle, rows = map(
+            self._by_groups, (self.triangle, self.merger.triangle, self.merger.rows(count))
+        )
+        send(triangle, rows, old, new)
+        return replace(self, triangle=self.merger.merge(count))
+
+    def _by_groups(self, rows: Tensor) -> Tensor:
+        """`[r, N, B * g]` as `[B, g, r, N]`, the same memory."""
+        split = rows.view(len(rows), self.width, self.batch, self.groups)
+        return split.permute(2, 3, 0, 1)
+
+
+def _diagonal(stretch: Stretch) -> DiagonalSteps:
+    assert isinstance(stretch.steps, DiagonalSteps)
+    return stretch.steps
+
+
 def product_singular_values(future: Factor, past: Factor, *, steps: int) -> tuple[Tensor, Tensor]:
     """Singular values of the product of two factors, and a bound on their error.
 
@@ -121,11 +216,9 @@ def product_singular_values(future: Factor, past: Factor, *, steps: int) -> tupl
     (future, after), (past, before) = future.scaled(), past.scaled()
     product = future.rows @ past.rows.mT
     finite = torch.isfinite(torch.linalg.vector_norm(product, ord=torch.inf, dim=(-2, -1)))
-    if finite.all():
-        values = _singular_values(product)
-    else:
-        safe = torch.where(finite[..., None, None], product, 0.0)
-        values = _singular_values(safe).masked_fill(~finite[..., None], torch.nan)
+    # Masked without looking: a look would make a GPU wait at every position.
+    values = _singular_values(torch.where(finite[..., None, None], product, 0.0))
+    values = values.masked_fill(~finite[..., None], torch.nan)
     error = factored_error(future, past, steps=steps)
     # In two steps, since the product of the powers need not be a normal float64.
     low, high = torch.minimum(after, before), torch.maximum(after, before)

@@ -16,7 +16,7 @@ from hf_ess.spectra.dispatch import (
 )
 from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request
 from hf_ess.spectra.factored import factored_block_singular_values
-from hf_ess.spectra.factors import powers_above
+from hf_ess.spectra.lanes import powers_above
 from hf_ess.spectra.spectra import Spectra
 
 # A state of more than this share of the sequence is cheaper as a matrix.
