@@ -38,6 +38,8 @@ class SurveyedMixer:
     mixer: str
     call: int
     future_share: float
+    groups: int = 0
+    state_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,12 @@ def survey(
     mixers: list[SurveyedMixer] = []
 
     def note(layer: LayerOperator) -> None:
-        share = future_share(layer.operator.to_dense())
-        mixers.append(SurveyedMixer(layer.name, layer.index, layer.mixer, layer.call, share))
+        operator = layer.operator
+        share = future_share(operator.to_dense())
+        sizes = operator.groups, operator.state_size
+        mixers.append(
+            SurveyedMixer(layer.name, layer.index, layer.mixer, layer.call, share, *sizes)
+        )
 
     with record_operators(model, note) as recorder:
         run()

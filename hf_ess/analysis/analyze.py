@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ess.analysis.measurement import MeasurementSettings
 from hf_ess.analysis.model_checks import (
     check_model,
     check_token_ids,
@@ -21,15 +20,11 @@ from hf_ess.analysis.model_checks import (
 from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
+from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report import ESSReport
-from hf_ess.spectra import (
-    DEFAULT_MEMORY_BUDGET,
-    METHODS,
-    Positions,
-    resolve_positions,
-    resolve_window,
-)
+from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, Positions, resolve_window
+from hf_ess.spectra.routes import ACCURACIES, ROUTES
 from model_adapters.placement import DeviceMap
 from model_adapters.recorder import CORE
 from model_adapters.recording import check_scope
@@ -62,6 +57,7 @@ def analyze(
     window: int | tuple[int, int] | None = None,
     batch_size: int = 1,
     method: str = "auto",
+    accuracy: str = "certified",
     scope: str = CORE,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
     keep_singular_values: bool = False,
@@ -89,7 +85,9 @@ def analyze(
         inputs: str, list of str, LongTensor `[B, L]` (or `[L]`), or a BatchEncoding. Padding is
             removed: a sample is analysed as if it had come alone.
         tokenizer: needed for text if the model is given as an object.
-        positions: "auto" (at most 64, evenly spread), "all", a stride, or positions in `1..L-1`.
+        positions: "all", a stride, positions in `1..L-1`, or "auto": all where that is cheap
+            (texts up to 1024 tokens; not thousands of channels with a state each), else at
+            most 64, evenly spread. Between positions ESS may change by half.
         tolerances: thresholds of the tolerance-ESS, absolute as in the paper.
         relative: tolerances are fractions of the largest singular value of each block (ours).
         layers: indices or names of the layers to measure, all by default.
@@ -97,8 +95,12 @@ def analyze(
             position and is free of boundary effects (ours). Its counts at absolute tolerances are
             lower bounds of those of the whole block.
         batch_size: samples of one length that run together.
-        method: how singular values are found, "auto", "gram" or "svd"; or "jacobian" to measure
-            the Jacobian of every mixer, known or unknown, in place of its operator (ours).
+        method: "auto"; how singular values are found, "gram" or "svd"; "divide-and-conquer", which
+            finds counts and entropies at all positions without them (ours); or "jacobian" to
+            measure the Jacobian of every mixer, known or unknown, in place of its operator (ours).
+        accuracy: "certified" lets "auto" use divide and conquer where it is cheaper: entropy-ESS
+            then comes with the half width of its interval, at most 1 %. "exact" decomposes every
+            block.
         scope: "core" for what the mixing function applies, or "mixer" for that together with the
             short convolution and the gates around it, where an adapter knows them (a warning
             names the layers without any); the report says which.
@@ -148,6 +150,7 @@ def analyze(
         relative=relative,
         window=resolve_window(window),
         method=method,
+        accuracy=accuracy,
         memory_budget=memory_budget,
         keep_singular_values=keep_singular_values,
     )
@@ -155,10 +158,13 @@ def analyze(
     for name, number in {"batch_size": batch_size, "memory_budget": memory_budget}.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise InvalidInputError(f"{name} must be a positive whole number, got {number!r}.")
-    if method not in (*METHODS, JACOBIAN):
-        raise InvalidInputError(
-            f"Unknown method {method!r}; choose one of {', '.join((*METHODS, JACOBIAN))}."
-        )
+    for what, word, known in (
+        ("method", method, (*ROUTES, JACOBIAN)),
+        ("accuracy", accuracy, ACCURACIES),
+    ):
+        if word not in known:
+            raise InvalidInputError(f"Unknown {what} {word!r}; choose one of {', '.join(known)}.")
+    settings.check()
     check_scope(scope)
     if method == JACOBIAN and scope != CORE:
         raise InvalidInputError(
@@ -186,11 +192,10 @@ def analyze(
         check_model(model)
         samples = samples_from(inputs, tokenizer)
         check_token_ids(model, [sample.ids for sample in samples])
-        longest = max(sample.length for sample in samples)
         run = _run_class(method)(
             model,
             samples,
-            resolve_positions(positions, longest),
+            positions,
             settings,
             layers,
             batch_size,

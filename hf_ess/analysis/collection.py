@@ -130,7 +130,11 @@ class LayerCollection:
             largest_singular_value=self._grid(mixer, lambda m: m.spectral.largest),
             error_bound=self._grid(mixer, lambda m: m.spectral.error_bound),
             singular_values=self._singular_values(mixer),
+            entropy_half_width=self._grid(mixer, lambda m: m.spectral.half_width),
             method=", ".join(dict.fromkeys(m.spectral.method for m, _ in mixer.measured.values())),
+            method_reason="; ".join(
+                dict.fromkeys(m.spectral.reason for m, _ in mixer.measured.values())
+            ),
         )
 
     def _grid(self, mixer: _Mixer, pick: Any) -> NDArray[np.float64]:

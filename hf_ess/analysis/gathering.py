@@ -13,12 +13,8 @@ import torch
 from torch import nn
 
 from hf_ess.analysis.collection import LayerCollection, MeasuredLayer
-from hf_ess.analysis.measurement import (
-    Measurement,
-    MeasurementSettings,
-    OperatorMeasurer,
-    SpectralMeasurement,
-)
+from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
+from hf_ess.analysis.spectral import MeasurementSettings, SpectralMeasurement
 from hf_ess.operators import LinearOperator, ResidualMeter
 from hf_ess.operators.groups import some_groups
 from model_adapters import LayerOperator, RefusedLayer

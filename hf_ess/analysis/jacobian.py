@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from hf_ess.analysis.measurement import Measurement, OperatorMeasurer, SpectralMeasurement
+from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
 from hf_ess.analysis.run import AnalysisRun, nothing_to_measure
+from hf_ess.analysis.spectral import SpectralMeasurement
 from hf_ess.errors import UnsupportedModelError
 from hf_ess.operators import JacobianOperator, ResidualMeter
 from hf_ess.report import LayerESS

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hf_ess.analysis.spectral import MeasurementSettings, SpectralMeasurement
 from hf_ess.analysis.streaming import streamed_spectra
 from hf_ess.errors import NonFiniteError
-from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators import (
     LinearOperator,
     MimoOperator,
@@ -26,103 +24,17 @@ from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 from hf_ess.operators.recurrent import APPLIED_AT_ONCE
 from hf_ess.spectra import (
     Request,
-    Spectra,
+    certified_metrics,
     dense_block_singular_values,
     has_own_route,
     operator_block_singular_values,
 )
+from hf_ess.spectra.routes import DIVIDE_AND_CONQUER
 from hf_ess.spectra.windowed import streams
 from model_adapters import LayerOperator
 
 # Softmax weights on masked keys are zero to the last bit; structured operators round.
 LARGEST_FUTURE_SHARE = 1e-9
-
-
-@dataclass(frozen=True)
-class MeasurementSettings:
-    """How operators are measured.
-
-    Attributes:
-        tolerances: thresholds of the tolerance-ESS.
-        relative: whether they are fractions of the largest singular value of a block.
-        window: `(future, past)` of windowed blocks, None for whole blocks.
-        method: how singular values are found.
-        memory_budget: bytes that dense operators and spectra may take at once.
-        keep_singular_values: whether measurements carry the singular values.
-    """
-
-    tolerances: tuple[float, ...]
-    relative: bool
-    window: tuple[int, int] | None
-    method: str
-    memory_budget: int
-    keep_singular_values: bool
-
-    @property
-    def floor(self) -> float | None:
-        """Smallest absolute tolerance, which the spectra must resolve."""
-        return None if self.relative else min(self.tolerances)
-
-
-@dataclass(frozen=True)
-class SpectralMeasurement:
-    """What is kept of the spectra of some groups; arrays are `[B, g, P]`."""
-
-    entropy: NDArray[np.float64]
-    counts: dict[float, NDArray[np.float64]]
-    undecided: dict[float, NDArray[np.float64]]
-    below_floor: dict[float, NDArray[np.bool_]]
-    largest: NDArray[np.float64]
-    error_bound: NDArray[np.float64]
-    singular_values: NDArray[np.float32] | None
-    method: str
-
-    @classmethod
-    def of(cls, spectra: Spectra, settings: MeasurementSettings) -> SpectralMeasurement:
-        """The metrics of computed spectra."""
-        values = spectra.values
-        largest = values[..., 0]
-        errors = spectra.value_errors()
-        counts, undecided, below_floor = {}, {}, {}
-        for tau in settings.tolerances:
-            threshold = tau * largest if settings.relative else torch.full_like(largest, tau)
-            count = tolerance_ess(values, tau, relative=settings.relative)
-            counts[tau] = count.cpu().numpy().astype(np.float64)
-            near = (values - threshold[..., None]).abs() <= errors
-            undecided[tau] = near.sum(-1).cpu().numpy().astype(np.float64)
-            below_floor[tau] = (threshold <= spectra.error_bound).cpu().numpy()
-        return cls(
-            entropy=entropy_ess(values).cpu().numpy(),
-            counts=counts,
-            undecided=undecided,
-            below_floor=below_floor,
-            largest=largest.cpu().numpy(),
-            error_bound=spectra.error_bound.cpu().numpy(),
-            singular_values=(
-                values.to(torch.float32).cpu().numpy() if settings.keep_singular_values else None
-            ),
-            method=spectra.method,
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[SpectralMeasurement]) -> SpectralMeasurement:
-        """The groups of all parts, in order."""
-        kept = [part.singular_values for part in parts if part.singular_values is not None]
-
-        def by_tolerance(name: str) -> dict[float, NDArray[Any]]:
-            tolerances = getattr(parts[0], name)
-            return {tau: _join([getattr(part, name)[tau] for part in parts]) for tau in tolerances}
-
-        return cls(
-            entropy=_join([part.entropy for part in parts]),
-            counts=by_tolerance("counts"),
-            undecided=by_tolerance("undecided"),
-            below_floor=by_tolerance("below_floor"),
-            largest=_join([part.largest for part in parts]),
-            error_bound=_join([part.error_bound for part in parts]),
-            singular_values=_join(kept) if kept else None,
-            method="+".join(sorted({name for part in parts for name in part.method.split("+")})),
-        )
 
 
 @dataclass(frozen=True)
@@ -135,10 +47,6 @@ class Measurement:
     residual: NDArray[np.float64]
     residual_bound: float
     future_share: float
-
-
-def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(parts, axis=1)
 
 
 def _largest_rank(operator: LinearOperator, window: tuple[int, int]) -> int:
@@ -156,7 +64,8 @@ class OperatorMeasurer:
     ) -> None:
         self.layer = layer
         self.settings = settings
-        self.request = Request(positions, settings.window, settings.method, settings.floor)
+        self.route = settings.dense_route(layer.operator.length, positions)
+        self.request = Request(positions, settings.window, settings.spectral_method, settings.floor)
 
     def measure(self) -> Measurement:
         """The measurement of all groups.
@@ -170,7 +79,7 @@ class OperatorMeasurer:
         self._check_finite("outputs", self.layer.outputs)
         meter = self._meter()
         try:
-            if has_own_route(operator):
+            if has_own_route(operator) and not self.settings.divides:
                 parts, future = self._by_structure(meter), 0.0
             else:
                 parts, future = self._by_dense_chunks(meter)
@@ -204,11 +113,22 @@ class OperatorMeasurer:
             dense = self.layer.operator.to_dense(groups)
             self._verify(meter, dense @ self.layer.inputs[:, groups].to(torch.float64), groups)
             future = max(future, future_share(dense))
-            spectra = dense_block_singular_values(
-                dense, self.request, memory_budget=self.settings.memory_budget
-            )
-            parts.append(SpectralMeasurement.of(spectra, self.settings))
+            parts.append(self._measured(dense))
         return parts, future
+
+    def _measured(self, dense: Tensor) -> SpectralMeasurement:
+        """The metrics of formed operators `[B, g, L, L]`."""
+        budget = self.settings.memory_budget
+        if self.route.method != DIVIDE_AND_CONQUER:
+            spectra = dense_block_singular_values(dense, self.request, memory_budget=budget)
+            return SpectralMeasurement.of(spectra, self.settings)
+        metrics = certified_metrics(
+            dense.flatten(0, 1),
+            self.request.positions,
+            self.settings.tolerances,
+            memory_budget=budget,
+        )
+        return SpectralMeasurement.certified(metrics, dense.shape[0], self.route)
 
     def _by_rows(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
         """Windows and residual without ever holding M."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hf_ess.analysis.collection import LayerCollection, MeasuredLayer
 from hf_ess.analysis.gathering import Gathering, GroupsMeasurer, MeasuredPart, digest_of
-from hf_ess.analysis.measurement import Measurement, MeasurementSettings, OperatorMeasurer
+from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
     explained_length,
@@ -27,6 +27,7 @@ from hf_ess.analysis.processes import Alone, Team
 from hf_ess.analysis.provenance import library_versions, model_provenance
 from hf_ess.analysis.samples import Sample, equal_length_batches
 from hf_ess.analysis.sharding import Share, share_of
+from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import (
     InvalidInputError,
     NonFiniteError,
@@ -37,6 +38,7 @@ from hf_ess.errors import (
 from hf_ess.operators import future_share
 from hf_ess.progress import progress_bar
 from hf_ess.report import ESSReport, LayerESS, UnsupportedLayer
+from hf_ess.spectra import Positions, resolve_positions
 from model_adapters import (
     LayerOperator,
     Recorder,
@@ -53,6 +55,12 @@ TRIAL_LENGTH = 13
 # Before all batches.
 TRIAL = -1
 
+# Up to this many tokens "auto" takes every position: a model of 135M parameters then needs about
+# twenty times its forward pass on a CPU.
+EVERY_POSITION_UP_TO = 1024
+# Recurrences have a small spectrum per group and position; this many take some seconds.
+CHEAP_SPECTRA = 2**21
+
 JACOBIAN_HINT = 'method="jacobian" measures its Jacobian'
 
 
@@ -63,7 +71,7 @@ class AnalysisRun:
         self,
         model: nn.Module,
         samples: Sequence[Sample],
-        positions: tuple[int, ...],
+        positions: Positions,
         settings: MeasurementSettings,
         layers: Sequence[int | str] | None,
         batch_size: int,
@@ -80,12 +88,7 @@ class AnalysisRun:
         self.layers = layers
         self.scope = scope
         self.positions = positions
-        self.collection = LayerCollection([sample.length for sample in samples], positions)
-        self.batches = [
-            numbers
-            for numbers in equal_length_batches(samples, batch_size)
-            if self.collection.positions_within(samples[numbers[0]].length)
-        ]
+        self._settle_positions(positions)
         self.gathering = Gathering()
         self.warnings: list[str] = []
 
@@ -95,6 +98,8 @@ class AnalysisRun:
             self.team.agree(self._work())
         found = self._survey()
         chosen = _chosen(found, self.layers)
+        if self._every_position_is_cheap(found):
+            self._settle_positions("all")
         self._note_short_samples()
         layers = sum(mixer.name in chosen for mixer in found.mixers)
         costs = [float(len(batch) * self._length(batch) ** 2) for batch in self.batches]
@@ -130,6 +135,27 @@ class AnalysisRun:
         self.warnings.append(message)
         if self.team.rank == 0:
             warnings.warn(message, category, stacklevel=3)
+
+    def _settle_positions(self, positions: Positions) -> None:
+        lengths = [sample.length for sample in self.samples]
+        self.collection = LayerCollection(lengths, resolve_positions(positions, max(lengths)))
+        self.batches = [
+            batch
+            for batch in equal_length_batches(self.samples, self.batch_size)
+            if self.collection.positions_within(self._length(batch))
+        ]
+
+    def _every_position_is_cheap(self, found: Survey) -> bool:
+        """Whether divide and conquer serves, and recurrences have few spectra of their own."""
+        longest = max(sample.length for sample in self.samples)
+        recurrent = sum(mixer.groups for mixer in found.mixers if mixer.state_size is not None)
+        return (
+            isinstance(self.positions, str)
+            and self.positions == "auto"
+            and self.settings.divides_where_cheap
+            and longest <= EVERY_POSITION_UP_TO
+            and recurrent * longest <= CHEAP_SPECTRA
+        )
 
     def _work(self) -> str:
         options = (self.settings, self.layers, self.batch_size, self.scope, self.positions)

@@ -44,7 +44,10 @@ def analyze(
         typer.Option("--file", help="File with a text; may be repeated; - is stdin."),
     ] = None,
     positions: Annotated[
-        str, typer.Option(help='"auto" (at most 64), "all", a stride, or a list such as 8,16,24.')
+        str,
+        typer.Option(
+            help='"auto" (all where that is cheap), "all", a stride, or a list such as 8,16,24.'
+        ),
     ] = "auto",
     tolerance: Annotated[
         list[float] | None,
@@ -74,8 +77,15 @@ def analyze(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Texts of one length that run together.")] = 1,
     method: Annotated[
-        str, typer.Option(help="auto, gram, svd, or jacobian: derivatives instead of operators.")
+        str,
+        typer.Option(
+            help="auto, divide-and-conquer, gram, svd, or jacobian: derivatives, not operators."
+        ),
     ] = "auto",
+    accuracy: Annotated[
+        str,
+        typer.Option(help="certified: entropy-ESS within 1 % where that is cheaper; or exact."),
+    ] = "certified",
     scope: Annotated[
         str, typer.Option(help="core, or mixer: with the convolution and gates around it.")
     ] = "core",
@@ -107,6 +117,7 @@ def analyze(
         "layers": parsed_layers(layers),
         "batch_size": batch_size,
         "method": method,
+        "accuracy": accuracy,
         "scope": scope,
         "dtype": dtype,
         "device": device,

@@ -157,3 +157,9 @@ def _is_sum(reduction: str) -> bool:
             fix="'mean' is the paper's definition, 'sum' that of its language figures.",
         )
     return reduction == "sum"
+
+
+def largest_half_width(layer: LayerESS) -> float:
+    """The widest relative interval around any entropy-ESS of a layer, 0 where all are exact."""
+    known = layer.entropy_half_width[~np.isnan(layer.entropy_half_width)]
+    return float(known.max()) if known.size else 0.0

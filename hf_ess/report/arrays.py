@@ -18,6 +18,8 @@ from hf_ess.report.records import SampleInfo
 
 Arrays = dict[str, NDArray[Any]]
 PER_TOLERANCE = ("tolerance_ess", "undecided", "below_floor")
+# Arrays that reports of the first schema version lack; `LayerESS` knows what they stood for.
+ADDED = ("entropy_half_width",)
 LARGEST_COUNT = np.iinfo(np.int32).max
 
 
@@ -50,7 +52,8 @@ def layer_arrays(
     prefix = _layer_prefix(number)
     fields: dict[str, Any] = {"residual": arrays[prefix + "residual"]}
     for name in ("entropy_ess", *GRIDS):
-        fields[name] = unpack(arrays[prefix + name], groups)
+        if prefix + name in arrays or name not in ADDED:
+            fields[name] = unpack(arrays[prefix + name], groups)
     for name in PER_TOLERANCE:
         fields[name] = {
             tolerance: unpack(arrays[f"{prefix}{name}.{rank}"], groups)

@@ -12,7 +12,15 @@ from hf_ess.errors import InvalidInputError
 from hf_ess.report.names import ENTROPY, Metric, resolve_metric
 
 Floats = NDArray[np.float64]
-GRIDS = ("capacity", "attainable_by_group", "largest_singular_value", "error_bound")
+GRIDS = (
+    "capacity",
+    "attainable_by_group",
+    "largest_singular_value",
+    "error_bound",
+    "entropy_half_width",
+)
+# NaN where a block was measured without singular values.
+OF_SINGULAR_VALUES = ("largest_singular_value", "error_bound")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,16 +44,21 @@ class LayerESS:
         residual: `[B]`, largest error of the rebuilt output relative to the largest output.
         residual_bound: what `residual` had to stay below.
         reason: why the layer is not verified, empty if it is.
-        method: how the singular values were found.
+        method: how the blocks were measured.
+        method_reason: why like this.
         positions: int64 `[P]`, each i splits the sequence into `[0, i)` and `[i, L)`.
         entropy_ess: `[B, G, P]`, per channel (equation 3 of Parnichkun et al., ICML 2025).
         tolerance_ess: for each tolerance `[B, G, P]`, per channel, whole numbers (equation 2).
         capacity: `[B, G, P]`, theoretically realizable state-size per channel.
         attainable_by_group: `[B, G, P]`, the largest rank the block can have (ours).
-        largest_singular_value: `[B, G, P]`, in units of the operator.
-        error_bound: `[B, G, P]`, absolute error of each singular value.
+        entropy_half_width: `[B, G, P]`, the true entropy-ESS is within this fraction of the one
+            given; 0 where it comes from singular values.
+        largest_singular_value: `[B, G, P]`, in units of the operator; NaN where the block was
+            measured without singular values.
+        error_bound: `[B, G, P]`, absolute error of each singular value; NaN as above.
         undecided: for each tolerance `[B, G, P]`, number of singular values that lie closer to
-            the tolerance than their error; 0 everywhere where not given.
+            the tolerance than their error, so that the count may be off by as many; 0
+            everywhere where not given.
         below_floor: for each tolerance bool `[B, G, P]`, whether the tolerance is at or below
             `error_bound`, so that its count is rounding noise; False where not given.
         singular_values: float32 `[B, G, P, K]`, descending, only kept on request.
@@ -72,10 +85,12 @@ class LayerESS:
     error_bound: Floats
     undecided: dict[float, Floats] = field(default_factory=dict)
     below_floor: dict[float, NDArray[np.bool_]] = field(default_factory=dict)
+    entropy_half_width: Floats = field(default_factory=lambda: np.zeros((1, 1, 1)))
     singular_values: NDArray[np.float32] | None = None
     call: int = 0
     reason: str = ""
     method: str = ""
+    method_reason: str = ""
 
     def __post_init__(self) -> None:
         self.positions = np.asarray(self.positions, dtype=np.int64)
@@ -154,7 +169,7 @@ class LayerESS:
             raise self._refuse(
                 f"{name} has shape {list(array.shape)}, expected {list(absent.shape)}."
             ) from None
-        if (np.isnan(grid) & ~absent).any():
+        if name not in OF_SINGULAR_VALUES and (np.isnan(grid) & ~absent).any():
             raise self._refuse(f"{name} is NaN where entropy_ess is not.")
         return np.where(absent, np.nan, grid)
 

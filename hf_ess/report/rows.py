@@ -158,6 +158,7 @@ def _verification(layer: LayerESS) -> Row:
         "verified": layer.verified,
         "reason": layer.reason,
         "method": layer.method,
+        "method_reason": layer.method_reason,
     }
 
 
@@ -177,7 +178,7 @@ def _metric_columns(report: ESSReport, layer: LayerESS) -> Row:
 def _flag_columns(report: ESSReport, layer: LayerESS) -> Row:
     """The share of blocks, for each tolerance, whose count is uncertain or rounding noise."""
     present = ~np.isnan(layer.entropy_ess)
-    row: Row = {}
+    row: Row = {"entropy_half_width": _if_verified(layer, aggregates.largest_half_width(layer))}
     for tolerance in report.tolerances:
         name = report.metric_column(tolerance)
         if present.any():

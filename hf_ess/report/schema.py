@@ -1,6 +1,6 @@
 """The form of `report.json`, checked by hand so that loading needs no further package.
 
-`docs/schema/report-v1.schema.json` says the same for other programs; tests keep the two together.
+`docs/schema/report-v2.schema.json` says the same for other programs; tests keep the two together.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ LAYER = {
     "groups": INTEGER,
     "index": INTEGER,
     "method": TEXT,
+    "method_reason": TEXT,
     "mixer": TEXT,
     "multiplicity": INTEGER,
     "name": TEXT,
@@ -52,6 +53,8 @@ LAYER = {
     "verified": BOOLEAN,
 }
 SAMPLE = {"length": INTEGER, "text_sha256": (str, NOTHING), "tokens": (list, NOTHING)}
+# What the first version lacks; `LayerESS` knows what it stood for.
+ADDED_TO_LAYERS = ("method_reason",)
 UNSUPPORTED = {"index": INTEGER, "mixer": TEXT, "name": TEXT, "reason": TEXT}
 
 
@@ -67,10 +70,14 @@ def check_document(document: object) -> None:
         ...
         ValueError: the document lacks 'content'
     """
-    content = _check_object(document, DOCUMENT, "the document")["content"]
+    checked = _check_object(document, DOCUMENT, "the document")
+    content = checked["content"]
+    layer = dict(LAYER)
+    if checked["schema_version"] == 1:
+        layer = {name: kinds for name, kinds in LAYER.items() if name not in ADDED_TO_LAYERS}
     _check_object(content, CONTENT, "content")
     _check_object(content["arrays"], ARRAYS, "content.arrays")
-    for name, form in (("layers", LAYER), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
+    for name, form in (("layers", layer), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
         for number, record in enumerate(content[name]):
             _check_object(record, form, f"content.{name}[{number}]")
     _check_items(content, "positions", INTEGER, "content")

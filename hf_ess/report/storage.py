@@ -27,12 +27,13 @@ from hf_ess.report.schema import check_document
 if TYPE_CHECKING:
     from hf_ess.report.report import ESSReport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_VERSION = 1
 JSON_NAME = "report.json"
 ARRAYS_NAME = "arrays.safetensors"
 LAYER_FIELDS = (
     "index", "name", "call", "mixer", "groups", "multiplicity", "state_size", "verified",
-    "residual_bound", "reason", "method",
+    "residual_bound", "reason", "method", "method_reason",
 )  # fmt: skip
 REPORT_FIELDS = (
     "relative", "scope", "complete", "incomplete_reason", "provenance", "warnings",
@@ -126,7 +127,7 @@ def _build(created_at: str, content: dict[str, Any], arrays: dict[str, Any]) -> 
     layers = [
         LayerESS(
             positions=positions,
-            **{name: record[name] for name in LAYER_FIELDS},
+            **{name: record[name] for name in LAYER_FIELDS if name in record},
             **layer_arrays(arrays, number, record["groups"], tolerances),
         )
         for number, record in enumerate(content["layers"])
@@ -161,7 +162,7 @@ def _read_document(path: Path) -> dict[str, Any]:
             causes=["the report was saved by a newer hf_ess"],
             fix="Upgrade with: pip install --upgrade hf-ess",
         )
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if isinstance(version, bool) or version not in range(OLDEST_VERSION, SCHEMA_VERSION + 1):
         raise _damaged(path, f"schema_version is {version!r}")
     try:
         check_document(document)

@@ -1,6 +1,7 @@
 """Singular values of the blocks of causal operators, by the method that fits their structure."""
 
 from hf_ess.spectra.blocks import Window, resolve_window
+from hf_ess.spectra.certified import CertifiedMetrics, certified_metrics, counts_above
 from hf_ess.spectra.dispatch import (
     block_singular_values,
     has_own_route,
@@ -21,11 +22,14 @@ from hf_ess.spectra.spectra import Spectra
 __all__ = [
     "DEFAULT_MEMORY_BUDGET",
     "METHODS",
+    "CertifiedMetrics",
     "Positions",
     "Request",
     "Spectra",
     "Window",
     "block_singular_values",
+    "certified_metrics",
+    "counts_above",
     "dense_block_singular_values",
     "factored_block_singular_values",
     "has_own_route",

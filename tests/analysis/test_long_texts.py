@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import hf_ess
 from hf_ess.analysis import measurement, streaming
-from hf_ess.analysis.measurement import MeasurementSettings, OperatorMeasurer
+from hf_ess.analysis.measurement import OperatorMeasurer
+from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.operators import DenseOperator
 from hf_ess.operators.attention import AttentionOperator
 from hf_ess.spectra import windowed
@@ -107,6 +108,7 @@ def measured(layer, **options):
         relative=False,
         window=WINDOW,
         method="auto",
+        accuracy="certified",
         keep_singular_values=False,
         **{"memory_budget": 2**28} | options,
     )

@@ -53,7 +53,7 @@ def test_singular_values_are_kept_as_float32_and_masked():
         ({"entropy_ess": np.ones((1, 2, 4))}, "shape"),
         ({"residual": np.zeros(2)}, "shape"),
         ({"capacity": np.ones((1, 3, 3))}, "capacity has shape"),
-        ({"error_bound": np.nan}, "error_bound is NaN"),
+        ({"capacity": np.nan}, "capacity is NaN"),
         ({"undecided": {0.5: 0}}, "other tolerances"),
         ({"singular_values": np.ones((1, 2, 3))}, "singular_values"),
         ({"multiplicity": 0}, "at least 1"),

@@ -1,0 +1,161 @@
+"""The first or the last half of the positions of some operators: counts and entropies there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import torch
+from torch import Tensor
+
+from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.spectra.bounds import ROUNDING
+from hf_ess.spectra.elimination import Workspace
+from hf_ess.spectra.lanes import powers_above
+from hf_ess.spectra.position_tree import PositionTree, half_length
+from hf_ess.spectra.quadrature import (
+    NODES,
+    Blocks,
+    CountBracket,
+    entropy_bracket,
+    node_limit,
+    node_shifts,
+    single_precision_nodes,
+)
+
+# Largest relative half width of entropy-ESS for which no further node is added.
+ENTROPY_HALF_WIDTH = 0.01
+# Blocks of fewer rows or columns are decomposed: their norms are small, their intervals wide.
+LEAST_SIZE = 24
+# Relative distance of the two shifts from a tolerance: this, or a multiple of the rounding error.
+LEAST_BRACKET = 1e-6
+ROUNDING_OF_COUNTS = 1
+# A tolerance whose rounding error is larger cannot be counted.
+WIDEST_BRACKET = 0.1
+# Doubles of one shift's nodes, in squares of the half length.
+NODE_SQUARES = 5
+# Working sets of this size stay in the outer cache of usual processors.
+CACHED_BYTES = 2**25
+
+
+class Workspaces:
+    """Workspaces that tasks take and give back, so that each thread has its own."""
+
+    def __init__(self, device: torch.device, most_bytes: int) -> None:
+        self.device = device
+        self.most_bytes = most_bytes
+        self._free: dict[torch.dtype, SimpleQueue[Workspace]] = {
+            dtype: SimpleQueue() for dtype in (torch.float32, torch.float64)
+        }
+
+    @contextmanager
+    def taken(self, dtype: torch.dtype) -> Iterator[Workspace]:
+        """A workspace that nobody else has."""
+        try:
+            workspace = self._free[dtype].get_nowait()
+        except Empty:
+            workspace = Workspace(dtype, self.device)
+        yield workspace
+        self._free[dtype].put(workspace)
+
+
+@dataclass(frozen=True)
+class HalfMetrics:
+    """ESS at the positions 1..h of n operators.
+
+    Args:
+        entropy: `[n, h]`.
+        half_width: `[n, h]`, relative.
+        low: counts that are certain, `[n, T, h]` int64.
+        high: counts that are possible, `[n, T, h]` int64.
+        countable: whether a tolerance lies above the rounding errors, `[n, T]` bool.
+    """
+
+    entropy: Tensor
+    half_width: Tensor
+    low: Tensor
+    high: Tensor
+    countable: Tensor
+
+
+class Half:
+    """Half of the positions, in units in which the entries of the operators are below one.
+
+    Args:
+        matrices: `[n, L, L]` float64.
+        flipped: whether to take the last positions, counted from the end.
+        workspaces: where the nodes of the tree are kept.
+    """
+
+    def __init__(self, matrices: Tensor, *, flipped: bool, workspaces: Workspaces) -> None:
+        length = matrices.shape[-1]
+        width = half_length(length)
+        part = matrices[:, -width:].mT.flip(-1, -2) if flipped else matrices[:, :, :width]
+        part = part.tril(-1)
+        self.unit = powers_above(part.abs().amax((-2, -1)))[:, None]
+        self.tree = PositionTree(part.div_(self.unit[..., None]))
+        self.workspaces = workspaces
+        at = torch.arange(1, width + 1, dtype=torch.float64, device=matrices.device)
+        self.ranks = torch.minimum(at, length - at).clamp(min=0)
+        per_shift = NODE_SQUARES * len(matrices) * width**2 * FLOAT64_BYTES
+        self.together = max(1, workspaces.most_bytes // per_shift)
+
+    def shifts(self, tolerances: Sequence[float]) -> Tensor:
+        """Tolerances `[n, T]` in the units of this half."""
+        asked = torch.tensor(tolerances, dtype=torch.float64, device=self.unit.device)
+        return asked / self.unit
+
+    def counts(self, shifts: Tensor) -> Tensor:
+        """Singular values above each shift `[n, S]`, `[n, S, h]` int64."""
+        with self.workspaces.taken(torch.float64) as workspace:
+            parts = [self.tree.counts(part, workspace) for part in self._portions(shifts)]
+        return torch.cat([shifts.new_zeros(len(shifts), 0, self.tree.half).long(), *parts], 1)
+
+    def _portions(self, shifts: Tensor) -> list[Tensor]:
+        """Shifts whose nodes fit together."""
+        count = shifts.shape[1]
+        return [shifts[:, at : at + self.together] for at in range(0, count, self.together)]
+
+    def metrics(self, tolerances: Sequence[float]) -> HalfMetrics:
+        """Entropy and counts at descending tolerances."""
+        norms = self.tree.squared_norms().sqrt()
+        shifts = self.shifts(tolerances)
+        rounding = ROUNDING_OF_COUNTS * ROUNDING * (norms.amax(-1, keepdim=True) / shifts) ** 2
+        distance = rounding.clamp(LEAST_BRACKET, WIDEST_BRACKET)
+        both = torch.cat([shifts * (1 + distance), shifts * (1 - distance)], 1)
+        first, second = self.counts(both).chunk(2, 1)
+        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        countable = rounding <= WIDEST_BRACKET
+        low = torch.where(countable[..., None], low, 0)
+        high = torch.where(countable[..., None], high, self.ranks.to(high.dtype))
+        brackets = [
+            CountBracket(shifts[:, n, None], low[:, n], high[:, n]) for n in range(len(tolerances))
+        ]
+        blocks = Blocks(norms, self.ranks, brackets)
+        return HalfMetrics(*self._entropy(blocks), low, high, countable)
+
+    def _entropy(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
+        """Ten nodes, then more while an interval is too wide and rounding allows."""
+        nodes = node_shifts(blocks.largest_norm(), node_limit())
+        single = single_precision_nodes()
+        logs = self._log_determinants(nodes[:, :single], torch.float32)
+        units = [float(torch.finfo(torch.float32).eps) / 2] * single
+        if not bool(torch.isfinite(logs).all()):
+            logs = self._log_determinants(nodes[:, :single], torch.float64)
+            units = [ROUNDING] * single
+        for count in range(NODES, node_limit() + 1):
+            more = self._log_determinants(nodes[:, len(units) : count], torch.float64)
+            logs = torch.cat([logs, more], 1)
+            units += [ROUNDING] * more.shape[1]
+            entropy, half_width = entropy_bracket(logs, units, blocks)
+            wide = (half_width > ENTROPY_HALF_WIDTH) & (self.ranks >= LEAST_SIZE)
+            if not bool(wide.any()):
+                break
+        return entropy, half_width
+
+    def _log_determinants(self, shifts: Tensor, dtype: torch.dtype) -> Tensor:
+        with self.workspaces.taken(dtype) as workspace:
+            parts = [self.tree.log_determinants(t, workspace) for t in self._portions(shifts)]
+        return torch.cat(parts, 1)
