@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import (
     ConvolutionOperator,
     ConvolvedRecurrence,
@@ -118,7 +119,11 @@ def _noting(block: Any, recorder: Recorder) -> list[RemovableHandle]:
             gates[:] = [result.detach()]
 
     def keep_convolution(module: Any, args: tuple[Any, ...], result: Tensor) -> None:
-        if recorder.here and gates:
+        if not (recorder.here and gates):
+            return
+        gate = gates.pop()
+        # Without the taps, packed by a quantizer, the block is measured as its core.
+        with suppress(UnsupportedMixerError):
             recorder.convolution = _Block(
                 module=block.rg_lru,
                 inputs=args[0].detach(),
@@ -126,7 +131,7 @@ def _noting(block: Any, recorder: Recorder) -> list[RemovableHandle]:
                 bias=bias_of(module),
                 activation=None,
                 result=result.detach(),
-                gate=block.act_fn(gates.pop()),
+                gate=block.act_fn(gate),
             )
 
     return [

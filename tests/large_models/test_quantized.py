@@ -122,6 +122,19 @@ def test_weights_packed_in_an_unknown_way_refuse_their_layer():
     assert refused.reason == "its weight is packed (_Unknown) and cannot be unpacked"
 
 
+def test_blocks_with_packed_taps_are_measured_as_their_core():
+    model = build_tiny("recurrent_gemma")
+    ids = tiny_input_ids(model, length=LENGTH)
+    for block in (part for part in model.modules() if hasattr(part, "conv_1d")):
+        block.conv_1d.weight = nn.Parameter(block.conv_1d.weight.detach().as_subclass(_Unknown))
+    scopes = {}
+    with hf_ess.record_operators(
+        model, lambda layer: scopes.update({layer.mixer: layer.scope}), scope="mixer"
+    ):
+        run(model, ids)
+    assert scopes["RG-LRU"] == "core"
+
+
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
 def test_integers_are_never_taken_for_the_numbers_that_they_stand_for(dtype):
     linear = nn.Linear(3, 3)
