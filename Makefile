@@ -30,6 +30,7 @@ docs: $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/attention_spectra.py
 	$(BIN)/python benchmarks/whole_model.py
+	$(BIN)/python benchmarks/windows.py
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
