@@ -165,7 +165,7 @@ def bidiagonal_(matrices: Tensor) -> tuple[Tensor, Tensor]:
         matrices: `[n, n, lanes]`, entries of size at most about one. Overwritten.
     """
     size = len(matrices)
-    scratch = torch.empty_like(matrices).view(-1)
+    scratch = matrices.new_empty(matrices.numel())
     for step in range(size - 1):
         _reflect(matrices[step:, step:], scratch)
         if step + 2 < size:
