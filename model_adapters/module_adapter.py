@@ -19,6 +19,7 @@ from hf_ess.errors import UnsupportedMixerError
 from model_adapters.function_adapter import Captured, call_arguments
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter
+from model_adapters.weights import where_it_runs
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _ModuleHooks:
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.recorder.here:
-            call = call_arguments(module, args, kwargs)
+            call = where_it_runs(module, call_arguments(module, args, kwargs))
             self._run = ModuleRun(call, self.adapter.before(module, call))
 
     def _note(self, name: str) -> Any:
@@ -124,7 +125,8 @@ class _ModuleHooks:
             part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
         ) -> None:
             if self._run is not None and self.recorder.here:
-                run = PartRun(call_arguments(part, args, kwargs), result)
+                call = where_it_runs(part, call_arguments(part, args, kwargs))
+                run = PartRun(call, result)
                 self._run.parts.setdefault(name, run)
 
         return note

@@ -93,6 +93,21 @@ def execution_devices(model: nn.Module) -> dict[str, torch.device]:
     }
 
 
+def where_it_runs(module: nn.Module, call: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name on the device to which accelerate moves them before the module runs.
+
+    Hooks see them before that, and a map may put a module elsewhere than the one around it.
+    """
+    devices = [getattr(hook, "execution_device", None) for hook in _hooks_of(module)]
+    chosen = next((torch.device(device) for device in devices if device is not None), None)
+    if chosen is None:
+        return call
+    return {
+        name: value.to(chosen) if isinstance(value, Tensor) else value
+        for name, value in call.items()
+    }
+
+
 @contextmanager
 def without_offloading(module: nn.Module) -> Iterator[None]:
     """Runs of the module use the weights that it has now, as if accelerate had no hooks on it."""

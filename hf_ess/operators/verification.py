@@ -56,9 +56,11 @@ class ResidualMeter:
         """Adds groups: the output as rebuilt from the operator and the true one `[B, g, L, C]`."""
         true = outputs.to(torch.float64)
         error = (rebuilt - true).abs()
-        self._error = torch.maximum(self._error, error.amax((1, 2, 3)).cpu())
-        self._scale = torch.maximum(self._scale, true.abs().amax((1, 2, 3)).cpu())
+        # Kept where the operator is: a copy for each chunk of heads would wait for the device.
+        device = error.device
+        self._error = torch.maximum(self._error.to(device), error.amax((1, 2, 3)))
+        self._scale = torch.maximum(self._scale.to(device), true.abs().amax((1, 2, 3)))
 
     def residual(self) -> Tensor:
-        """`[B]`; 0 where output and rebuilt output are both zero, infinite if only the first is."""
-        return torch.where(self._error > 0, self._error / self._scale, self._error)
+        """`[B]` on the CPU; 0 where both outputs are zero, infinite if only the true one is."""
+        return torch.where(self._error > 0, self._error / self._scale, self._error).cpu()

@@ -6,6 +6,7 @@ import copy
 import inspect
 import warnings
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 import hf_ess
 from hf_ess.operators import ResidualMeter
 from hf_ess.report import ESSReport
-from model_adapters.weights import execution_devices, weight_of, weights_here
+from model_adapters.weights import execution_devices, weight_of, weights_here, where_it_runs
 
 # Whose convolutions and gates scope "mixer" takes in.
 WIDER = ("recurrent_gemma", "mamba", "mamba2", "jamba", "zamba", "qwen3_next", "kimi_linear")
@@ -173,6 +174,16 @@ def test_broken_weights_on_disk_are_named(broken, tmp_path):
     (cause,) = caught.value.causes
     assert cause == "these weights hold NaN or infinity: model.layers.1.mlp.up_proj.weight"
     assert set(devices_of(model).values()) == {"meta"}
+
+
+def test_arguments_are_seen_where_the_module_runs():
+    plain, placed = nn.Linear(3, 3), nn.Linear(3, 3)
+    accelerate.hooks.add_hook_to_module(placed, accelerate.hooks.AlignDevicesHook("meta"))
+    call = {"features": torch.ones(2), "scale": 3.0}
+    assert where_it_runs(plain, call) is call
+    moved = where_it_runs(placed, call)
+    assert moved["features"].is_meta
+    assert moved["scale"] == 3.0
 
 
 def test_signatures_are_seen_through_the_hooks(tmp_path):
