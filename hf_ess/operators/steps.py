@@ -13,7 +13,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from hf_ess.operators.blocked import LEAST_STEPS, MOST_STEPS, send_rows
+from hf_ess.operators.blocked import (
+    LEAST_STEPS,
+    MOST_STEPS,
+    MOST_STEPS_PER_CHANNEL,
+    send_rows,
+)
 
 
 def planar(vectors: Tensor, *, conjugate: bool = False) -> Tensor:
@@ -280,28 +285,24 @@ class LowRankSteps(TransitionSteps):
         rows.mul_(self.diagonal[:, :, step, None]).addcmul_(share, to[:, :, step, None])
 
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
-        if not self._blocked():
+        if self.length < LEAST_STEPS:
             return super().forward(rows, write)
-        for start in range(0, self.length, MOST_STEPS):
-            some = slice(start, start + MOST_STEPS)
-            tensors = write, self.diagonal, self.left, self.right
-            rows = send_rows(rows, *(tensor[:, :, some] for tensor in tensors))
-        return rows
+        return self._blocked(rows, [write, self.diagonal, self.left, self.right])
 
     def backward(self, rows: Tensor, read: Tensor) -> Tensor:
-        if not self._blocked():
+        if self.length < LEAST_STEPS:
             return super().backward(rows, read)
         # Time runs the other way, and the last to join comes first.
         reverse = [t.flip(2) for t in (read, self.diagonal, self.right, self.left)]
-        rows = rows.flip(2)
-        for start in range(0, self.length, MOST_STEPS):
-            some = slice(start, start + MOST_STEPS)
-            rows = send_rows(rows, *(tensor[:, :, some] for tensor in reverse))
-        return rows.flip(2)
+        return self._blocked(rows.flip(2), reverse).flip(2)
 
-    def _blocked(self) -> bool:
-        """With a decay for each channel there is no matrix product to replace the steps."""
-        return self.diagonal.shape[-1] == 1 and self.length >= LEAST_STEPS
+    def _blocked(self, rows: Tensor, tensors: list[Tensor]) -> Tensor:
+        """Rows through all steps by matrix products; the tensors are those of `send_rows`."""
+        most = MOST_STEPS if self.diagonal.shape[-1] == 1 else MOST_STEPS_PER_CHANNEL
+        for start in range(0, self.length, most):
+            some = slice(start, start + most)
+            rows = send_rows(rows, *(tensor[:, :, some] for tensor in tensors))
+        return rows
 
     def before(self, read: Tensor) -> Tensor:
         share = (read * self.left).sum(-1, keepdim=True)
