@@ -2,7 +2,9 @@
 
     python benchmarks/recurrent.py                  every part
     python benchmarks/recurrent.py speed [--baseline-channels 8]
-    python benchmarks/recurrent.py growth
+    python benchmarks/recurrent.py every            the same operator at all positions
+    python benchmarks/recurrent.py growth           1k to 128k tokens, 63 positions
+    python benchmarks/recurrent.py million          a million tokens, few channels
     python benchmarks/recurrent.py falcon           one layer of the shape of Falcon-Mamba-7B
 
 All parts take `--json`. The operators are selective state-spaces (Mamba-1) with random features
@@ -27,7 +29,7 @@ from hf_ess.operators import OuterDecay, StateSpaceOperator
 from hf_ess.spectra import block_singular_values
 from hf_ess.spectra.parallel import run_tasks
 
-PARTS = ("speed", "growth", "falcon")
+PARTS = ("speed", "every", "growth", "million", "falcon")
 
 
 def selective_state_space(
@@ -110,17 +112,44 @@ def _relative_error(values: Tensor, true: Tensor) -> float:
     return float((values[:count] - true[:count]).abs().max() / true[0])
 
 
+def every(options: argparse.Namespace) -> dict[str, Any]:
+    """All positions of the operator of `speed`."""
+    operator = selective_state_space(options.channels, options.states, options.length)
+    with PeakMemory() as memory:
+        (cost,) = cost_of(partial(block_singular_values, operator, "all"), repetitions=1)
+    return {
+        "channels": options.channels,
+        "positions": options.length - 1,
+        "seconds": round(cost.seconds, 2),
+        "processor_seconds": round(cost.processor_seconds, 2),
+        "peak_memory_mib": memory.mebibytes,
+        "of_that_result_mib": _result_mebibytes(operator, options.length - 1),
+    }
+
+
+def _result_mebibytes(operator: StateSpaceOperator, positions: int) -> float:
+    return round(operator.groups * positions * operator.width * 8 / 2**20, 1)
+
+
+def evenly_spread(length: int, count: int = 63) -> list[int]:
+    """Positions as far from each other as can be."""
+    return [round((k + 1) * length / (count + 1)) for k in range(count)]
+
+
 def growth(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and peak memory from 1k to 16k tokens, and the largest factor per doubling."""
+    """Time and peak memory from 1k to 128k tokens, and the largest factor per doubling."""
     costs, memories = {}, {}
-    for length in (1024, 2048, 4096, 8192, 16384):
-        operator = selective_state_space(options.channels, options.states, length)
+    for length in (1024 * 2**doubling for doubling in range(8)):
+        operator = selective_state_space(options.growth_channels, options.states, length)
         with PeakMemory() as memory:
             (costs[length],) = cost_of(
-                partial(block_singular_values, operator, "auto"), repetitions=options.repetitions
+                partial(block_singular_values, operator, evenly_spread(length)),
+                repetitions=options.repetitions,
             )
         memories[length] = memory.mebibytes
     return {
+        "channels": options.growth_channels,
+        "positions": len(evenly_spread(1024)),
         "seconds": {length: round(cost.seconds, 3) for length, cost in costs.items()},
         "processor_seconds": {
             length: round(cost.processor_seconds, 3) for length, cost in costs.items()
@@ -131,6 +160,30 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
             [cost.processor_seconds for cost in costs.values()]
         ),
     }
+
+
+def million(options: argparse.Namespace) -> dict[str, Any]:
+    """A million tokens: 63 positions in the usual budget, and 10,000 in a budget of 64 MiB."""
+    operator = selective_state_space(options.million_channels, options.states, 10**6)
+    result: dict[str, Any] = {"channels": options.million_channels, "tokens": 10**6}
+    for count, budget in ((63, 2**31), (10_000, 2**26)):
+        with PeakMemory() as memory:
+            (cost,) = cost_of(
+                partial(
+                    block_singular_values,
+                    operator,
+                    evenly_spread(10**6, count),
+                    memory_budget=budget,
+                ),
+                repetitions=1,
+            )
+        result |= {
+            f"seconds_at_{count}_positions": round(cost.seconds, 1),
+            f"processor_seconds_at_{count}_positions": round(cost.processor_seconds, 1),
+            f"peak_memory_mib_at_{count}_positions": memory.mebibytes,
+            f"of_that_result_mib_at_{count}_positions": _result_mebibytes(operator, count),
+        }
+    return result
 
 
 def _largest_factor(times: list[float]) -> float:
@@ -164,6 +217,8 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=16)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--baseline-channels", type=int, default=8)
+    parser.add_argument("--growth-channels", type=int, default=64)
+    parser.add_argument("--million-channels", type=int, default=16)
     parser.add_argument("--falcon-channels", type=int, default=8192)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -171,7 +226,13 @@ def main() -> None:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    run = {"speed": speed, "growth": growth, "falcon": falcon}
+    run = {
+        "speed": speed,
+        "every": every,
+        "growth": growth,
+        "million": million,
+        "falcon": falcon,
+    }
     results = {part: run[part](options) for part in options.parts or PARTS}
     if options.json:
         print(json.dumps(results, indent=2))
@@ -179,7 +240,7 @@ def main() -> None:
     for part, result in results.items():
         print(part)
         for name, value in result.items():
-            print(f"  {name.replace('_', ' '):34s}{value}")
+            print(f"  {name.replace('_', ' '):44s}{value}")
 
 
 if __name__ == "__main__":
