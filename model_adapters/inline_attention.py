@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from hf_ess.errors import NotCausalError
@@ -53,7 +53,9 @@ class InlineAttention(MixerAdapter):
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
-        with _SoftmaxTracker(recorder):
+        tracker = _SoftmaxTracker(recorder)
+        recorder.unobserved = tracker.aside
+        with tracker:
             yield
 
 
@@ -69,6 +71,18 @@ class _SoftmaxTracker(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
         self._weights = WeakIdKeyDictionary()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Does not track for a while: millions of calls would take as long as the spectra."""
+        if _get_current_function_mode() is not self:  # type: ignore[no-untyped-call]
+            yield
+            return
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def __torch_function__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,8 @@ class Recorder:
         self.refused: list[RefusedLayer] = []
         self.claimed: set[str] = set()
         self.waits = False
+        # What keeps observers of every torch function away from what the sink computes.
+        self.unobserved: Callable[[], AbstractContextManager[None]] = nullcontext
         self._names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._calls: Counter[str] = Counter()
@@ -188,20 +190,20 @@ class Recorder:
             )
             return
         name, index, call = self._number(module)
-        self.sink(
-            LayerOperator(
-                name,
-                index,
-                mixer,
-                operator,
-                inputs,
-                outputs,
-                output_gate,
-                call,
-                output_offset,
-                scope,
-            )
+        layer = LayerOperator(
+            name,
+            index,
+            mixer,
+            operator,
+            inputs,
+            outputs,
+            output_gate,
+            call,
+            output_offset,
+            scope,
         )
+        with self.unobserved():
+            self.sink(layer)
 
     def refuse(self, module: nn.Module, *, mixer: str, reason: str) -> None:
         """Notes that a mixer ran whose operator cannot be had, and why."""
