@@ -221,11 +221,14 @@ def main() -> None:
     parser.add_argument("--million-channels", type=int, default=16)
     parser.add_argument("--falcon-channels", type=int, default=8192)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="for ours and the baselines alike")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     run = {
         "speed": speed,
         "every": every,
