@@ -141,6 +141,7 @@ class _Solver:
         self.workers = torch.get_num_threads() if operator.device.type == "cpu" else 1
         self.segments: list[range] = []
         self.queued_bytes = 0
+        self.notes: set[str] = set()
 
     def tasks(self, memory_budget: int) -> Iterator[Task]:
         """One task for as many groups as fit into the budget, and into the cache on a CPU.
@@ -180,8 +181,9 @@ class _Solver:
             return operator.groups
         numbers = operator.batch * (operator.width + self.block) * operator.width
         fair = -(-operator.groups // self.workers)
-        if self._in_step(min(fair, LANES_CACHED_NUMBERS // numbers)):
-            return min(fair, LANES_CACHED_NUMBERS // numbers)
+        lanes = min(fair, LANES_CACHED_NUMBERS // numbers)
+        if self._in_step(lanes):
+            return lanes
         if not self.few_columns:
             # More tasks than threads, since they do not take equally long.
             fair = -(-fair // 2)
@@ -194,14 +196,14 @@ class _Solver:
 
     def _solve(self, groups: slice, stop: threading.Event) -> None:
         with torch.inference_mode(False), torch.no_grad():
-            put = partial(self._put, groups)
-            queue = ProductQueue(put, steps=self.operator.length, memory_budget=self.queued_bytes)
+            put, steps, notes = partial(self._put, groups), self.operator.length, self.notes
+            queue = ProductQueue(put, steps=steps, memory_budget=self.queued_bytes, notes=notes)
             solve = self._whole if self.request.window is None else self._windows
             for index, past, future in solve(groups):
                 if self.few_columns:
                     queue.add(index, future, past)
                 elif isinstance(past, Factor) and isinstance(future, Factor):
-                    put(index, *product_singular_values(future, past, steps=self.operator.length))
+                    put(index, *product_singular_values(future, past, steps=steps, notes=notes))
                 if stop.is_set():
                     return
             queue.flush()
@@ -288,5 +290,5 @@ class _Solver:
             positions=self.request.positions,
             window=self.request.window,
             method="factored",
-            reason=REASON,
+            reason="; ".join([REASON, *sorted(self.notes)]),
         )

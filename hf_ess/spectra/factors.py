@@ -38,11 +38,10 @@ def _norm(matrices: Tensor) -> Tensor:
     return norm
 
 
-def _singular_values(matrices: Tensor) -> Tensor:
+def _singular_values(matrices: Tensor, notes: set[str]) -> Tensor:
     """`[..., min(a, b)]` descending; a single row or column needs no decomposition.
 
-    Raises:
-        torch.linalg.LinAlgError: LAPACK failed, or the solver of a GPU and then LAPACK.
+    A GPU's solver that fails leaves the matrices to LAPACK on the CPU, and that is noted.
     """
     if min(matrices.shape[-2:]) == 1:
         return _norm(matrices)[..., 0]
@@ -51,6 +50,7 @@ def _singular_values(matrices: Tensor) -> Tensor:
     except RuntimeError as error:  # LinAlgError, or what a library of the device reports
         if matrices.device.type == "cpu" or isinstance(error, torch.OutOfMemoryError):
             raise
+        notes.add(f"some blocks on the CPU, since the solver of the device failed: {error}")
         values = torch.linalg.svdvals(matrices.cpu()).to(matrices.device)
     return values
 
@@ -202,13 +202,16 @@ def _diagonal(stretch: Stretch) -> DiagonalSteps:
     return stretch.steps
 
 
-def product_singular_values(future: Factor, past: Factor, *, steps: int) -> tuple[Tensor, Tensor]:
+def product_singular_values(
+    future: Factor, past: Factor, *, steps: int, notes: set[str]
+) -> tuple[Tensor, Tensor]:
     """Singular values of the product of two factors, and a bound on their error.
 
     Args:
         future: of a rows, for the outputs.
         past: of b rows, for the inputs.
         steps: how many steps the factors went through.
+        notes: gets what a reader of the result should know about how it was computed.
 
     Returns:
         values `[B, g, min(a, b)]` descending (not finite where a factor is not), error `[B, g]`.
@@ -217,7 +220,7 @@ def product_singular_values(future: Factor, past: Factor, *, steps: int) -> tupl
     product = future.rows @ past.rows.mT
     finite = torch.isfinite(torch.linalg.vector_norm(product, ord=torch.inf, dim=(-2, -1)))
     # Masked without looking: a look would make a GPU wait at every position.
-    values = _singular_values(torch.where(finite[..., None, None], product, 0.0))
+    values = _singular_values(torch.where(finite[..., None, None], product, 0.0), notes)
     values = values.masked_fill(~finite[..., None], torch.nan)
     error = factored_error(future, past, steps=steps)
     # In two steps, since the product of the powers need not be a normal float64.
@@ -242,13 +245,17 @@ def factored_error(future: Factor, past: Factor, *, steps: int) -> Tensor:
         after = torch.linalg.vector_norm(future.rows, dim=-2)
         before = torch.linalg.vector_norm(past.rows, dim=-2)
         size = (after * before).sum(-1)
-        bound: Tensor = (16 + 2 * width + steps) * ROUNDING * size + UNDERFLOW
-        return bound
+        return rounding_of(size, width, steps)
     (after, after_error), (before, before_error) = (
         (_size(factor.rows), _size(factor.noise)) for factor in (future, past)
     )
     product = (16 + 2 * width) * ROUNDING * after * before
     return product + after * before_error + after_error * before + UNDERFLOW
+
+
+def rounding_of(size: Tensor, width: int, steps: int) -> Tensor:
+    """The bound where errors stay in proportion to columns, of `size = sum_n |o_n| |r_n|`."""
+    return (16 + 2 * width + steps) * ROUNDING * size + UNDERFLOW
 
 
 def _size(rows: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ MOST_COLUMNS = 32
 # Added to pivots of matrices with entries of size one: no reflection is ever undefined, and
 # squares of pivots stay normal numbers.
 LEAST_PIVOT = 2.0**-470
+# Added to squares of bidiagonal entries of size one: quotients by them never overflow.
+LEAST_SQUARE = 2.0**-300
 # Off-diagonals that change singular values by less than this share of the largest are dropped.
 NEGLIGIBLE = 2.0**-54
 # Sweeps for one singular value before closer shifts are worth their time: where values are
@@ -196,14 +198,17 @@ def singular_values(matrices: Tensor) -> Tensor:
     return values_of_bidiagonal(*bidiagonal_(matrices))
 
 
-def values_of_bidiagonal(diagonal: Tensor, above: Tensor) -> Tensor:
+def values_of_bidiagonal(diagonal: Tensor, above: Tensor, notes: set[str] | None = None) -> Tensor:
     """Singular values `[n, lanes]`, descending, of what `bidiagonal_` returns, finite.
 
-    A lane that does not converge (none of the usual kinds does) is left to LAPACK, on the CPU.
+    Lanes that do not converge soon (many equal values beside others) are left to LAPACK on the CPU,
+    and noted.
     """
     iteration = _ShiftedQd(diagonal.square(), above.square())
     values = iteration.squares().sqrt_().sort(0, descending=True).values
     if iteration.stuck.any():
+        if notes is not None:
+            notes.add("some blocks by LAPACK, since iterations in step did not converge")
         lanes = iteration.stuck.nonzero()[:, 0]
         matrices = torch.diag_embed(diagonal[:, lanes].mT)
         matrices += torch.diag_embed(above[:, lanes].mT, offset=1)
@@ -227,10 +232,11 @@ class _ShiftedQd:
         largest = q.amax(0)
         if len(e):
             largest = torch.maximum(largest, e.amax(0))
-        self._negligible = (NEGLIGIBLE**2 * largest).clamp_(min=LEAST_PIVOT**2)
-        self._aside = largest * 2.0**100 + LEAST_PIVOT
+        largest.clamp_(min=LEAST_SQUARE)
+        self._negligible = NEGLIGIBLE**2 * largest
+        self._aside = 2.0**100 * largest
         # A row of zeros first, so that `e[k]` couples `k - 1` and `k`.
-        pairs = q + LEAST_PIVOT**2, torch.cat([torch.zeros_like(q[:1]), e])
+        pairs = q + LEAST_SQUARE, torch.cat([torch.zeros_like(q[:1]), e])
         self._now = tuple(tensor.unbind(0) for tensor in pairs)
         self._next = tuple(torch.zeros_like(tensor).unbind(0) for tensor in pairs)
         self._inverses = torch.full_like(q, torch.inf)
@@ -298,13 +304,13 @@ class _ShiftedQd:
     def _sweep(self, last: int) -> None:
         (q, e), (new_q, new_e), lowered = self._now, self._next, self._lowered
         # Shifts lie below all eigenvalues: what is negative here is a rounding error.
-        d = torch.add(q[0], lowered).clamp_(min=LEAST_PIVOT**2)
+        d = torch.add(q[0], lowered).clamp_(min=LEAST_SQUARE)
         ratio = torch.empty_like(d)
         for k in range(last):
             torch.add(d, e[k + 1], out=new_q[k])
             torch.div(q[k + 1], new_q[k], out=ratio)
             torch.mul(e[k + 1], ratio, out=new_e[k + 1])
-            torch.addcmul(lowered, d, ratio, out=d).clamp_(min=LEAST_PIVOT**2)
+            torch.addcmul(lowered, d, ratio, out=d).clamp_(min=LEAST_SQUARE)
         new_q[last].copy_(d)
         self._now, self._next = self._next, self._now
         self._shifted -= lowered

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
-from hf_ess.spectra.bounds import ROUNDING, UNDERFLOW
-from hf_ess.spectra.factors import Factor, LaneFactor, factored_error
+from hf_ess.spectra.factors import Factor, LaneFactor, factored_error, rounding_of
 from hf_ess.spectra.lanes import (
     bidiagonal_,
     powers_above,
@@ -65,12 +64,14 @@ class ProductQueue:
             factor is not), and their error `[B, g]`.
         steps: how many steps the factors went through.
         memory_budget: bytes for products in work.
+        notes: gets what a reader of the result should know about how it was computed.
     """
 
-    def __init__(self, put: Put, *, steps: int, memory_budget: int) -> None:
+    def __init__(self, put: Put, *, steps: int, memory_budget: int, notes: set[str]) -> None:
         self._put = put
         self._steps = steps
         self._budget = memory_budget
+        self._notes = notes
         self._factors: list[tuple[int, AnyFactor, AnyFactor]] = []
         self._reduced: list[_Reduced] = []
 
@@ -111,7 +112,7 @@ class ProductQueue:
     def _solve(self) -> None:
         every = _Reduced.concatenate(self._reduced)
         self._reduced.clear()
-        values = values_of_bidiagonal(every.diagonal, every.above)
+        values = values_of_bidiagonal(every.diagonal, every.above, self._notes)
         error = every.error
         # One after the other, since the product of the powers need not be a normal float64.
         for scale in every.scales:
@@ -178,5 +179,4 @@ def _balance_(future: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _error(future: Tensor, past: Tensor, steps: int) -> Tensor:
     """The bound of `factored_error` without noise, for balanced triangles, `[lanes]`."""
     after, before = (factor.square().sum(0).sqrt() for factor in (future, past))
-    size = (after * before).sum(0)
-    return (16 + 2 * len(future) + steps) * ROUNDING * size + UNDERFLOW
+    return rounding_of((after * before).sum(0), len(future), steps)

@@ -138,3 +138,27 @@ def test_triangles_in_step_and_by_lapack_agree(monkeypatch):
         <= in_step.error_bound + by_lapack.error_bound
     ).all()
     assert not torch.equal(in_step.values, by_lapack.values)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_triangles_in_step_have_the_spectra_of_dense_blocks(name, monkeypatch):
+    monkeypatch.setattr("hf_ess.spectra.factored.LEAST_LANES", 1)
+    operator = FAMILIES[name](Features(65, seed=6)).operator
+    in_step = block_singular_values(operator, "all")
+    dense = block_singular_values(operator, "all", method="svd")
+    distance = (in_step.values - dense.values[..., : in_step.values.shape[-1]]).abs().amax(-1)
+    assert (distance <= in_step.error_bound + dense.error_bound).all()
+    windows = block_singular_values(operator, "all", window=(5, 9))
+    dense = block_singular_values(operator, "all", window=(5, 9), method="svd")
+    distance = (windows.values - dense.values[..., : windows.values.shape[-1]]).abs().amax(-1)
+    assert (distance <= windows.error_bound + dense.error_bound).all()
+
+
+def test_what_did_not_converge_is_in_the_reason(monkeypatch):
+    operator = scalar_decay(60)
+    usual = block_singular_values(operator, "all")
+    monkeypatch.setattr("hf_ess.spectra.lanes.MOST_SWEEPS", 2)
+    noted = block_singular_values(operator, "all")
+    assert "LAPACK" in noted.reason
+    assert "LAPACK" not in usual.reason
+    torch.testing.assert_close(noted.values, usual.values, rtol=0, atol=1e-13)
