@@ -184,20 +184,30 @@ class _Solver:
         lanes = min(fair, LANES_CACHED_NUMBERS // numbers)
         if self._in_step(lanes):
             return lanes
-        if not self.few_columns:
+        if self.workers > 1:
             # More tasks than threads, since they do not take equally long.
             fair = -(-fair // 2)
         return min(fair, max(1, CACHED_NUMBERS // numbers))
 
+    def _fast_in_step(self) -> bool:
+        """Whether many short operations are fast: threads of Python would wait for each other."""
+        return self.operator.device.type != "cpu" or self.workers == 1
+
     def _in_step(self, groups: int) -> bool:
         """Whether triangles of so many groups are faster reduced in step than by LAPACK."""
         enough = self.operator.device.type != "cpu" or self.operator.batch * groups >= LEAST_LANES
-        return self.keeps_triangles and enough
+        return self.keeps_triangles and enough and self._fast_in_step()
 
     def _solve(self, groups: slice, stop: threading.Event) -> None:
         with torch.inference_mode(False), torch.no_grad():
             put, steps, notes = partial(self._put, groups), self.operator.length, self.notes
-            queue = ProductQueue(put, steps=steps, memory_budget=self.queued_bytes, notes=notes)
+            queue = ProductQueue(
+                put,
+                steps=steps,
+                memory_budget=self.queued_bytes,
+                in_step=self._fast_in_step(),
+                notes=notes,
+            )
             solve = self._whole if self.request.window is None else self._windows
             for index, past, future in solve(groups):
                 if self.few_columns:

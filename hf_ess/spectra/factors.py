@@ -38,7 +38,7 @@ def _norm(matrices: Tensor) -> Tensor:
     return norm
 
 
-def _singular_values(matrices: Tensor, notes: set[str]) -> Tensor:
+def library_singular_values(matrices: Tensor, notes: set[str]) -> Tensor:
     """`[..., min(a, b)]` descending; a single row or column needs no decomposition.
 
     A GPU's solver that fails leaves the matrices to LAPACK on the CPU, and that is noted.
@@ -220,7 +220,7 @@ def product_singular_values(
     product = future.rows @ past.rows.mT
     finite = torch.isfinite(torch.linalg.vector_norm(product, ord=torch.inf, dim=(-2, -1)))
     # Masked without looking: a look would make a GPU wait at every position.
-    values = _singular_values(torch.where(finite[..., None, None], product, 0.0), notes)
+    values = library_singular_values(torch.where(finite[..., None, None], product, 0.0), notes)
     values = values.masked_fill(~finite[..., None], torch.nan)
     error = factored_error(future, past, steps=steps)
     # In two steps, since the product of the powers need not be a normal float64.

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
-from hf_ess.spectra.factors import Factor, LaneFactor, factored_error, rounding_of
+from hf_ess.spectra.factors import (
+    Factor,
+    LaneFactor,
+    factored_error,
+    library_singular_values,
+    rounding_of,
+)
 from hf_ess.spectra.lanes import (
     bidiagonal_,
     powers_above,
@@ -64,13 +70,17 @@ class ProductQueue:
             factor is not), and their error `[B, g]`.
         steps: how many steps the factors went through.
         memory_budget: bytes for products in work.
+        in_step: whether to decompose in step (`lanes.py`), else by LAPACK.
         notes: gets what a reader of the result should know about how it was computed.
     """
 
-    def __init__(self, put: Put, *, steps: int, memory_budget: int, notes: set[str]) -> None:
+    def __init__(
+        self, put: Put, *, steps: int, memory_budget: int, in_step: bool, notes: set[str]
+    ) -> None:
         self._put = put
         self._steps = steps
         self._budget = memory_budget
+        self._in_step = in_step
         self._notes = notes
         self._factors: list[tuple[int, AnyFactor, AnyFactor]] = []
         self._reduced: list[_Reduced] = []
@@ -107,21 +117,33 @@ class ProductQueue:
         product.masked_fill_(~finite, 0.0)
         # Nothing of a product of zeros is left of the least pivots.
         scales = torch.where(largest == 0, 0.0, powers[0]), *powers[1:]
-        self._reduced.append(_Reduced(indices, *bidiagonal_(product), scales, error, finite))
+        if self._in_step:
+            self._reduced.append(_Reduced(indices, *bidiagonal_(product), scales, error, finite))
+            return
+        values = library_singular_values(product.permute(2, 0, 1), self._notes).mT
+        self._deliver(indices, values, scales, error, finite)
 
     def _solve(self) -> None:
         every = _Reduced.concatenate(self._reduced)
         self._reduced.clear()
         values = values_of_bidiagonal(every.diagonal, every.above, self._notes)
-        error = every.error
+        self._deliver(every.indices, values, every.scales, every.error, every.finite)
+
+    def _deliver(
+        self,
+        indices: list[int],
+        values: Tensor,
+        scales: tuple[Tensor, ...],
+        error: Tensor,
+        finite: Tensor,
+    ) -> None:
         # One after the other, since the product of the powers need not be a normal float64.
-        for scale in every.scales:
+        for scale in scales:
             values, error = values * scale, error * scale
-        values = values.masked_fill(~every.finite, torch.nan).contiguous()
-        positions = len(every.indices)
-        values = values.view(-1, positions, *self._shape).permute(1, 2, 3, 0)
-        error = error.view(positions, *self._shape)
-        for index, *found in zip(every.indices, values, error, strict=True):
+        values = values.masked_fill(~finite, torch.nan).contiguous()
+        values = values.view(-1, len(indices), *self._shape).permute(1, 2, 3, 0)
+        error = error.view(len(indices), *self._shape)
+        for index, *found in zip(indices, values, error, strict=True):
             self._put(index, *found)
 
 
