@@ -57,3 +57,8 @@ def cost_of(*works: Callable[[], object], repetitions: int) -> list[Cost]:
     return [
         Cost(*(statistics.median(times) for times in zip(*spent, strict=True))) for spent in costs
     ]
+
+
+def evenly_spread(length: int, count: int = 63) -> list[int]:
+    """Positions as far from each other as can be."""
+    return [round((k + 1) * length / (count + 1)) for k in range(count)]

@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from measuring import PeakMemory, cost_of
+from measuring import PeakMemory, cost_of, evenly_spread
 from torch import Tensor
 
 from hf_ess.operators import OuterDecay, StateSpaceOperator
@@ -33,7 +33,11 @@ PARTS = ("speed", "every", "growth", "million", "falcon")
 
 
 def selective_state_space(
-    channels: int, states: int, length: int, dtype: torch.dtype = torch.float32
+    channels: int,
+    states: int,
+    length: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> StateSpaceOperator:
     """One sample of a Mamba-1 layer: rates -1..-N, steps spread from 1e-3 to 1e-1."""
     generator = torch.Generator().manual_seed(0)
@@ -44,9 +48,10 @@ def selective_state_space(
     rate = -torch.arange(1.0, states + 1).expand(channels, states)
     step = 10 ** (2 * torch.rand(1, channels, length, generator=generator) - 3)
     write, read = normal(1, 1, length, states), normal(1, 1, length, states)
-    step, write, read = (tensor.to(dtype) for tensor in (step, write, read))
+    step, write, read = (tensor.to(device, dtype) for tensor in (step, write, read))
+    direct = torch.ones(1, channels, 1, device=device)
     return StateSpaceOperator(
-        OuterDecay(rate, step), write, read, write_scale=step, direct=torch.ones(1, channels, 1)
+        OuterDecay(rate.to(device), step), write, read, write_scale=step, direct=direct
     )
 
 
@@ -129,11 +134,6 @@ def every(options: argparse.Namespace) -> dict[str, Any]:
 
 def _result_mebibytes(operator: StateSpaceOperator, positions: int) -> float:
     return round(operator.groups * positions * operator.width * 8 / 2**20, 1)
-
-
-def evenly_spread(length: int, count: int = 63) -> list[int]:
-    """Positions as far from each other as can be."""
-    return [round((k + 1) * length / (count + 1)) for k in range(count)]
 
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:

