@@ -184,7 +184,7 @@ class _Solver:
         lanes = min(fair, LANES_CACHED_NUMBERS // numbers)
         if self._in_step(lanes):
             return lanes
-        if self.workers > 1:
+        if not self.few_columns:
             # More tasks than threads, since they do not take equally long.
             fair = -(-fair // 2)
         return min(fair, max(1, CACHED_NUMBERS // numbers))
