@@ -30,7 +30,6 @@ from hf_ess.spectra.engine import (
 from hf_ess.spectra.half import (
     CACHED_BYTES,
     ENTROPY_HALF_WIDTH,
-    LEAST_SIZE,
     NODE_SQUARES,
     Half,
     HalfMetrics,
@@ -156,7 +155,8 @@ class _Solver:
         on_cpu = matrices.device.type == "cpu"
         self.workers = max(1, min(torch.get_num_threads() if on_cpu else 1, spare // least))
         share = max(least, spare // self.workers)
-        # One operator at a time keeps to the cache of a core; a GPU takes as many as there is room.
+        # One operator at a time keeps to the cache of a core, and its numbers do not depend on
+        # which others there are; a GPU takes as many as there is room for.
         self.together = 1 if on_cpu else max(1, share // (4 * least))
         nodes = CACHED_BYTES if on_cpu else share // 2
         self.workspaces = Workspaces(matrices.device, min(nodes, share))
@@ -172,8 +172,8 @@ class _Solver:
             yield partial(self._count, counts, chosen, flipped)
 
     def _halves(self) -> Iterator[tuple[slice, bool]]:
-        for start in range(0, len(self.matrices), self.together):
-            for flipped in (False, True):
+        for flipped in (False, True):
+            for start in range(0, len(self.matrices), self.together):
                 yield slice(start, start + self.together), flipped
 
     def _half(self, chosen: slice, flipped: bool) -> Half:
@@ -219,9 +219,6 @@ class _Solver:
             {tau: ~self.countable[:, n, at] for n, tau in enumerate(self.tolerances)},
             positions,
         )
-        length = self.matrices.shape[-1]
-        small = torch.minimum(at + 1, length - at - 1) < LEAST_SIZE
-        self._decompose(metrics, slice(0, len(self.matrices)), small)
         wide = metrics.half_width > ENTROPY_HALF_WIDTH
         for number in wide.any(-1).nonzero()[:, 0].tolist():
             self._decompose(metrics, slice(number, number + 1), wide[number])

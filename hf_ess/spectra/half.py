@@ -10,8 +10,9 @@ from queue import Empty, SimpleQueue
 import torch
 from torch import Tensor
 
+from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
-from hf_ess.spectra.bounds import ROUNDING
+from hf_ess.spectra.bounds import ROUNDING, gram_error
 from hf_ess.spectra.elimination import Workspace
 from hf_ess.spectra.lanes import powers_above
 from hf_ess.spectra.position_tree import PositionTree, half_length
@@ -24,11 +25,17 @@ from hf_ess.spectra.quadrature import (
     node_shifts,
     single_precision_nodes,
 )
+from hf_ess.spectra.spectra import Spectra
 
 # Largest relative half width of entropy-ESS for which no further node is added.
 ENTROPY_HALF_WIDTH = 0.01
 # Blocks of fewer rows or columns are decomposed: their norms are small, their intervals wide.
 LEAST_SIZE = 24
+# Work of all blocks of a half at one shift, in cubes of the half length, and what one
+# multiplication of an eigensolver costs beside it, which runs at the speed of products.
+# Measured with attention of 512 and 1024 tokens on two cores of a CPU.
+NODE_WORK = 3.0
+COST_OF_EIGENVALUES = 6.0
 # Relative distance of the two shifts from a tolerance: this, or a multiple of the rounding error.
 LEAST_BRACKET = 1e-6
 ROUNDING_OF_COUNTS = 1
@@ -90,7 +97,7 @@ class Half:
     """
 
     def __init__(self, matrices: Tensor, *, flipped: bool, workspaces: Workspaces) -> None:
-        length = matrices.shape[-1]
+        self.length = length = matrices.shape[-1]
         width = half_length(length)
         part = matrices[:, -width:].mT.flip(-1, -2) if flipped else matrices[:, :, :width]
         part = part.tril(-1)
@@ -134,7 +141,47 @@ class Half:
             CountBracket(shifts[:, n, None], low[:, n], high[:, n]) for n in range(len(tolerances))
         ]
         blocks = Blocks(norms, self.ranks, brackets)
-        return HalfMetrics(*self._entropy(blocks), low, high, countable)
+        metrics = HalfMetrics(*self._entropy(blocks), low, high, countable)
+        self._put_edge(metrics, tolerances)
+        return metrics
+
+    def _put_edge(self, metrics: HalfMetrics, tolerances: Sequence[float]) -> None:
+        """Puts what singular values of the first, small blocks say."""
+        spectra = self._edge()
+        at = slice(0, len(spectra.positions))
+        metrics.entropy[:, at] = entropy_ess(spectra.values)
+        metrics.half_width[:, at] = 0.0
+        for number, tau in enumerate(tolerances):
+            count = tolerance_ess(spectra.values, tau).long()
+            metrics.low[:, number, at] = count
+            metrics.high[:, number, at] = count + spectra.undecided(tau)
+            # Where rounding hides a tolerance, a finer decomposition is asked for.
+            metrics.half_width[:, at][spectra.error_bound >= tau] = torch.inf
+
+    def _edge(self) -> Spectra:
+        """Spectra of the blocks of fewer than `LEAST_SIZE` columns, from their Grams."""
+        count = min(LEAST_SIZE - 1, self.tree.half)
+        near = self.tree.near[:, :, :count]
+        below = near[:, count:]
+        rows = near[:, :count]
+        # Sums of the squares of the rows from each one on, none after the last.
+        squares = rows[:, 1:, :, None] * rows[:, 1:, None, :]
+        later = squares.flip(1).cumsum(1).flip(1)
+        later = torch.nn.functional.pad(later, (0, 0, 0, 0, 0, 1))
+        grams = later + (below.mT @ below + self.tree.gram[:, :count, :count])[:, None]
+        at = torch.arange(1, count + 1, device=near.device)
+        inside = at[:, None] > torch.arange(count, device=near.device)
+        grams = grams * (inside[:, :, None] & inside[:, None, :])
+        values = torch.linalg.eigvalsh(grams).flip(-1).clamp_(min=0).sqrt_()
+        rest = torch.full_like(at, self.length) - at
+        error = gram_error(values[..., 0], rest.to(values.dtype), at.to(values.dtype))
+        return Spectra(
+            values * self.unit[..., None],
+            error * self.unit,
+            torch.minimum(at, rest).expand(error.shape),
+            torch.ones_like(error, dtype=torch.bool),
+            positions=tuple(range(1, count + 1)),
+        )
 
     def _entropy(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
         """Ten nodes, then more while an interval is too wide and rounding allows."""
@@ -150,10 +197,15 @@ class Half:
             logs = torch.cat([logs, more], 1)
             units += [ROUNDING] * more.shape[1]
             entropy, half_width = entropy_bracket(logs, units, blocks)
-            wide = (half_width > ENTROPY_HALF_WIDTH) & (self.ranks >= LEAST_SIZE)
-            if not bool(wide.any()):
+            if self._rest_is_small(half_width):
                 break
         return entropy, half_width
+
+    def _rest_is_small(self, half_width: Tensor) -> bool:
+        """Whether decomposing the blocks whose interval is too wide costs less than a node."""
+        wide = (half_width > ENTROPY_HALF_WIDTH) & (self.ranks >= LEAST_SIZE)
+        work = COST_OF_EIGENVALUES * 4 / 3 * (wide * self.ranks**3).sum(-1)
+        return bool((work <= NODE_WORK * self.tree.half**3).all())
 
     def _log_determinants(self, shifts: Tensor, dtype: torch.dtype) -> Tensor:
         with self.workspaces.taken(dtype) as workspace:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.spectra.engine import METHODS
+from hf_ess.spectra.half import COST_OF_EIGENVALUES, NODE_WORK
 from hf_ess.spectra.position_tree import half_length
 from hf_ess.spectra.quadrature import NODES
 
@@ -15,9 +16,6 @@ ROUTES = (*METHODS, DIVIDE_AND_CONQUER)
 ACCURACIES = ("certified", "exact")
 # Up to this length every block is decomposed: nothing is saved.
 SHORT_FOR_DIVIDING = 128
-# What a multiplication of an eigensolver costs in units of one of divide and conquer, which runs
-# at the speed of products. Measured with attention of 512 and 1024 tokens on two cores of a CPU.
-COST_OF_EIGENVALUES = 6.0
 
 
 @dataclass(frozen=True)
@@ -88,5 +86,5 @@ def _eigensolver_work(length: int, positions: Sequence[int]) -> float:
 
 
 def _dividing_work(length: int, tolerances: int) -> float:
-    """Products at the inner nodes, for every shift, twice as many for halves as for shifts."""
-    return (NODES + 2 * tolerances) * 6 * half_length(length) ** 3
+    """Both halves, at the shifts of the entropy and at two for each tolerance."""
+    return (NODES + 2 * tolerances) * 2 * NODE_WORK * half_length(length) ** 3

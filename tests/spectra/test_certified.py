@@ -138,7 +138,7 @@ def test_scaling_scales_tolerances_and_leaves_entropy(scale, seed):
     matrix, factor = attention(140, seed), 10.0**scale
     plain = certified_metrics(matrix[None], range(1, 140), [1e-2])
     scaled = certified_metrics(factor * matrix[None], range(1, 140), [factor * 1e-2])
-    torch.testing.assert_close(scaled.entropy, plain.entropy, rtol=1e-6, atol=0)
+    torch.testing.assert_close(scaled.entropy, plain.entropy, rtol=1e-4, atol=0)
     assert torch.equal(scaled.counts[factor * 1e-2], plain.counts[1e-2])
 
 
