@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint typecheck docs benchmark clean
+.PHONY: demo test lint typecheck docs benchmark benchmark-check performance clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -28,9 +28,13 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/make_models_page.py
 
 benchmark: $(VENV)/.dev
-	$(BIN)/python benchmarks/attention_spectra.py
-	$(BIN)/python benchmarks/whole_model.py
-	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/run_all.py
+
+benchmark-check: $(VENV)/.dev
+	$(BIN)/python benchmarks/check_regressions.py
+
+performance: $(VENV)/.dev
+	$(BIN)/python benchmarks/performance_page.py
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
