@@ -25,6 +25,8 @@ class Correctness:
         raw_count_mismatches: uncertified counts that differ from those of the singular values.
         undecided: certified counts whose two shifts differ.
         certified_count_violations: counts outside of what was certified.
+        decomposed: entropies of blocks that were decomposed instead, which have no interval.
+        largest_decomposed_error: of these, relative; their values come from Gram matrices.
         intervals: certified entropies that were compared.
         interval_violations: true entropies outside of their interval.
         largest_entropy_error: relative.
@@ -36,6 +38,8 @@ class Correctness:
     raw_count_mismatches: int = 0
     undecided: int = 0
     certified_count_violations: int = 0
+    decomposed: int = 0
+    largest_decomposed_error: float = 0.0
     intervals: int = 0
     interval_violations: int = 0
     largest_entropy_error: float = 0.0
@@ -60,11 +64,15 @@ class Correctness:
         self._add_intervals(entropy_ess(exact), certified.entropy, certified.half_width)
 
     def _add_intervals(self, true: Tensor, middle: Tensor, half_width: Tensor) -> None:
-        distance = (true - middle).abs()
-        self.intervals += true.numel()
-        self.interval_violations += int((distance > middle * (half_width + ROUNDING)).sum())
-        error = (distance / true.clamp(min=torch.finfo(true.dtype).tiny)).amax()
-        self.largest_entropy_error = max(self.largest_entropy_error, float(error))
+        error = (true - middle).abs() / true.clamp(min=torch.finfo(true.dtype).tiny)
+        certified = half_width > 0
+        outside = (true - middle).abs() > middle * (half_width + ROUNDING)
+        self.intervals += int(certified.sum())
+        self.interval_violations += int((outside & certified).sum())
+        self.decomposed += int((~certified).sum())
+        within, apart = (float((error * chosen).amax()) for chosen in (certified, ~certified))
+        self.largest_entropy_error = max(self.largest_entropy_error, within)
+        self.largest_decomposed_error = max(self.largest_decomposed_error, apart)
         self.largest_half_width = max(self.largest_half_width, float(half_width.amax()))
 
 

@@ -151,8 +151,8 @@ def projection_section(measured: Mapping[str, float]) -> Iterator[str]:
     yield ""
     yield (
         "Small eigenvalue problems reach a far smaller share on GPUs than on CPUs, so that the\n"
-        "row of windows is the less certain one. The weights, about 131 GiB in bfloat16, are spread\n"
-        "over the GPUs or come layer by layer ([large models](large-models.md))."
+        "row of windows is the less certain one. The weights, about 131 GiB in bfloat16, are\n"
+        "spread over the GPUs or come layer by layer ([large models](large-models.md))."
     )
 
 

@@ -75,6 +75,9 @@ def correctness(output: Any) -> Iterator[Row]:
         ):
             wrong = check[name]
             yield Row(f"{key}.{name}", f"{where}: {what}", wrong, f"{wrong} of {check[of]:,}")
+        number_of, error = check["decomposed"], check["largest_decomposed_error"]
+        what = f"{where}: largest error of entropy of {number_of:,} blocks that were decomposed"
+        yield Row(f"{key}.decomposed", what, error, f"{error:.0e}")
         width, error = check["largest_half_width"], check["largest_entropy_error"]
         text = f"{width:.2%}; the largest error is {error:.2%}"
         yield Row(f"{key}.half_width", f"{where}: largest half width of entropy", width, text)
