@@ -89,6 +89,44 @@ def test_what_was_not_run_is_not_measured(page, run_all) -> None:
     assert "measured on a CPU" not in text
 
 
+def test_rows_of_what_takes_long_to_run(load_script) -> None:
+    rows = load_script("performance_rows")
+    processes = {
+        "processes": 2,
+        "samples": 4,
+        "tokens": 128,
+        "speed_up": 1.8,
+        "speed_up_in_processor_time": 1.9,
+    }
+    (row,) = rows.processes([processes])
+    assert (row.value, row.text) == (1.8, "1.8 times faster, 1.9 in processor time")
+    offload = {
+        "weights": 1631.0,
+        "peak_on_disk": 122.0,
+        "peak_in_memory": 1702.0,
+        "peak_on_disk_by_weights": 0.075,
+        "same_report": True,
+    }
+    (row,) = rows.offload(offload)
+    assert row.text.startswith("peak of 122 MiB; 1,702 MiB with")
+    growth = {
+        "channels": 64,
+        "positions": 63,
+        "seconds": {"1024": 0.1, "2048": 0.2},
+        "largest_factor_per_doubling": 2.0,
+    }
+    million = {
+        "channels": 16,
+        "seconds_at_63_positions": 9.0,
+        "processor_seconds_at_63_positions": 9.0,
+        "peak_memory_mib_at_63_positions": 30.0,
+        "of_that_result_mib_at_63_positions": 0.1,
+    }
+    doubling, long = rows.growth({"growth": growth, "million": million})
+    assert doubling.what.endswith("each doubling from 1024 to 2048 tokens")
+    assert long.text == "9 s; peak of 30 MiB, 0.1 of that the result"
+
+
 def test_targets_are_met_or_not(page) -> None:
     stored = stored_with(attention=attention_output())
     key = "attention.512.certified"

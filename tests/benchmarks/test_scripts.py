@@ -161,3 +161,9 @@ def test_windows(run_script, rows) -> None:
     assert_positive([result["spectra_ms"], result["rows_ms"]])
     assert list(printed["growth"]) == ["8"]
     assert set(rows("windows", printed)) == {"windows.8.256", "windows.8.growth"}
+
+
+def test_a_layer_of_falcon(run_script, rows) -> None:
+    printed = run_script("recurrent", "falcon", "--falcon-channels", 2)
+    assert printed["falcon"]["positions"] == 64
+    assert set(rows("falcon", printed)) == {"falcon-layer.seconds"}
