@@ -155,9 +155,9 @@ class _Solver:
         on_cpu = matrices.device.type == "cpu"
         self.workers = max(1, min(torch.get_num_threads() if on_cpu else 1, spare // least))
         share = max(least, spare // self.workers)
-        # One operator at a time keeps to the cache of a core, and its numbers do not depend on
-        # which others there are; a GPU takes as many as there is room for.
-        self.together = 1 if on_cpu else max(1, share // (4 * least))
+        # Two at a time, since threads wait for each other between short operations; more would
+        # leave the cache. A GPU takes as many as there is room for.
+        self.together = 2 if on_cpu else max(1, share // (4 * least))
         nodes = CACHED_BYTES if on_cpu else share // 2
         self.workspaces = Workspaces(matrices.device, min(nodes, share))
 

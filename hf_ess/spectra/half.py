@@ -30,7 +30,8 @@ from hf_ess.spectra.spectra import Spectra
 # Largest relative half width of entropy-ESS for which no further node is added.
 ENTROPY_HALF_WIDTH = 0.01
 # Blocks of fewer rows or columns are decomposed: their norms are small, their intervals wide.
-LEAST_SIZE = 24
+# Matrices of one less, 24, fill whole cache lines: how they round does not depend on their place.
+LEAST_SIZE = 25
 # Work of all blocks of a half at one shift, in cubes of the half length, and what one
 # multiplication of an eigensolver costs beside it, which runs at the speed of products.
 # Measured with attention of 512 and 1024 tokens on two cores of a CPU.
@@ -44,7 +45,7 @@ WIDEST_BRACKET = 0.1
 # Doubles of one shift's nodes, in squares of the half length.
 NODE_SQUARES = 5
 # Working sets of this size stay in the outer cache of usual processors.
-CACHED_BYTES = 2**25
+CACHED_BYTES = 2**26
 
 
 class Workspaces:
@@ -168,7 +169,9 @@ class Half:
         squares = rows[:, 1:, :, None] * rows[:, 1:, None, :]
         later = squares.flip(1).cumsum(1).flip(1)
         later = torch.nn.functional.pad(later, (0, 0, 0, 0, 0, 1))
-        grams = later + (below.mT @ below + self.tree.gram[:, :count, :count])[:, None]
+        # One by one: products of a batch may round otherwise than those of another batch.
+        base = torch.stack([matrix.mT @ matrix for matrix in below])
+        grams = later + (base + self.tree.gram[:, :count, :count])[:, None]
         at = torch.arange(1, count + 1, device=near.device)
         inside = at[:, None] > torch.arange(count, device=near.device)
         grams = grams * (inside[:, :, None] & inside[:, None, :])
