@@ -80,8 +80,8 @@ def compare(committed: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Co
 
 def _comparison(name: str, before: Ratio | None, now: Ratio | None) -> Comparison:
     if before is None or now is None:
-        values = (ratio.value if ratio else None for ratio in (before, now))
-        return Comparison(name, *values, worse_by=0.0)
+        old, new = (ratio.value if ratio else None for ratio in (before, now))
+        return Comparison(name, old, new, worse_by=0.0)
     worse = before.value / now.value if now.more_is_better else now.value / before.value
     return Comparison(name, before.value, now.value, worse - 1)
 
