@@ -107,9 +107,15 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         processor = baseline.processor_seconds * scale
         result[f"{name}_seconds_scaled"] = round(baseline.seconds * scale, 1)
         result[f"{name}_processor_seconds_scaled"] = round(processor, 1)
-        result[f"times_faster_than_{name}"] = round(baseline.seconds * scale / ours.seconds, 1)
-        result[f"times_less_processor_than_{name}"] = round(processor / ours.processor_seconds, 1)
+        result[f"times_faster_than_{name}"] = _three_digits(baseline.seconds * scale / ours.seconds)
+        result[f"times_less_processor_than_{name}"] = _three_digits(
+            processor / ours.processor_seconds
+        )
     return result
+
+
+def _three_digits(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _relative_error(values: Tensor, true: Tensor) -> float:
