@@ -190,8 +190,12 @@ class _Solver:
         return min(fair, max(1, CACHED_NUMBERS // numbers))
 
     def _fast_in_step(self) -> bool:
-        """Whether many short operations are fast: threads of Python would wait for each other."""
-        return self.operator.device.type != "cpu" or self.workers == 1
+        """Whether to work in step, as on a GPU.
+
+        On a CPU that gains a quarter with one thread and loses with several, and how a lane is
+        rounded depends on its place: numbers would change with threads and with shared work.
+        """
+        return self.operator.device.type != "cpu"
 
     def _in_step(self, groups: int) -> bool:
         """Whether triangles of so many groups are faster reduced in step than by LAPACK."""

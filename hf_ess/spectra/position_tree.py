@@ -11,7 +11,7 @@ after it and all columns before it are already eliminated. Its first half elimin
 the second half and drops their columns; its second half eliminates the columns of the first half
 and drops their rows. Nodes with a = 0 (the spine) have nothing to eliminate but rows that
 no other row sees, so that one Gram matrix serves them for all shifts. All positions together cost
-`0.75 L^3` multiplications per shift and half, however many are asked for.
+about `3 h^3` flops per shift (h positions of a half), however many are asked for.
 
 Only the first half of the positions is worked off like this; the second half is the first half of
 the operator transposed and flipped along both axes.

@@ -18,12 +18,9 @@ LENGTH = 200
 
 
 @pytest.fixture
-def one_thread():
-    """Decompositions in step are for one thread, or a GPU."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def as_on_a_gpu(monkeypatch):
+    """Decompositions in step are for GPUs; nothing in them needs one."""
+    monkeypatch.setattr("hf_ess.spectra.factored._Solver._fast_in_step", lambda _: True)
 
 
 class Counted(StateSpaceOperator):
@@ -129,7 +126,7 @@ def test_no_stretch_is_longer_than_a_block(monkeypatch):
     assert max(longest) <= LEAST_ROWS
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_triangles_in_step_and_by_lapack_agree(monkeypatch):
     x = Features(90, seed=4)
     decay = 2 * x.uniform(1, LEAST_LANES, 90, 5) - 1  # signs too
@@ -146,7 +143,7 @@ def test_triangles_in_step_and_by_lapack_agree(monkeypatch):
         assert not torch.equal(in_step.values, other.values)
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_triangles_in_step_have_the_spectra_of_dense_blocks(name, monkeypatch):
     monkeypatch.setattr("hf_ess.spectra.factored.LEAST_LANES", 1)
@@ -161,7 +158,7 @@ def test_triangles_in_step_have_the_spectra_of_dense_blocks(name, monkeypatch):
     assert (distance <= windows.error_bound + dense.error_bound).all()
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_what_did_not_converge_is_in_the_reason(monkeypatch):
     operator = scalar_decay(60)
     usual = block_singular_values(operator, "all")
