@@ -23,6 +23,10 @@ def future_share(matrix: Tensor) -> float:
     return meter.share
 
 
+# Rows looked at together, so that little is copied to tell past and future apart.
+ROWS_AT_ONCE = 64
+
+
 class FutureMeter:
     """`future_share` of a matrix of which some rows are seen at a time.
 
@@ -41,9 +45,13 @@ class FutureMeter:
 
     def add(self, rows: Tensor, first_row: int = 0) -> None:
         """Adds rows `[..., R, L]` of the matrix, of which the first is number `first_row`."""
-        if rows.numel():
-            self._largest = max(self._largest, _largest(rows))
-            self._future = max(self._future, _largest(rows.triu(1 + first_row)))
+        for start in range(0, rows.shape[-2] if rows.numel() else 0, ROWS_AT_ONCE):
+            strip = rows[..., start : start + ROWS_AT_ONCE, :]
+            now, end = first_row + start, first_row + start + strip.shape[-2]
+            corner = strip[..., now:end].triu(1)
+            future = max(_largest(part) for part in (corner, strip[..., end:]) if part.numel())
+            self._future = max(self._future, future)
+            self._largest = max(self._largest, future, _largest(strip[..., :end]))
 
     @property
     def share(self) -> float:
@@ -52,8 +60,8 @@ class FutureMeter:
 
 
 def _largest(matrix: Tensor) -> float:
-    """Largest |entry|, without a copy of the matrix."""
-    return max(abs(bound.item()) for bound in torch.aminmax(matrix))
+    """Largest |entry|, without a copy of the matrix, row by row, which is far faster than at once."""
+    return max(matrix.amax(-1).max().item(), -matrix.amin(-1).min().item())
 
 
 class DenseOperator(LinearOperator):

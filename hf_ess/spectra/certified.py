@@ -1,10 +1,12 @@
 """Entropy-ESS and tolerance-ESS at all positions, each with a certificate instead of a spectrum.
 
 Divide and conquer (`position_tree.py`) gives log-determinants and counts at every position for
-the price of a few shifts: ten to twelve for the entropy, two for each tolerance. A tolerance is
-counted on both sides, at `tau (1 - eta)` and `tau (1 + eta)`: where both agree the count is exact,
-elsewhere their difference is reported as undecided. Blocks near the two ends, and blocks whose
-interval is wider than asked for, are decomposed.
+the price of a few shifts: ten to twelve for the entropy, one or two for each tolerance. Rounding
+acts like a change of the tolerance by a fraction eta of about `u (F / tau)^2`. Above 1e-7 both
+sides are counted, at `tau (1 - eta)` and `tau (1 + eta)`: where they agree the count is exact,
+elsewhere their difference is reported as undecided. Below, one count is that of a tolerance
+within 1e-7 of the one asked for. Blocks near the two ends, and blocks whose interval is wider
+than asked for, are decomposed.
 
 Source: ours; the metrics are Parnichkun et al., ICML 2025, eqs. 2 and 3.
 """
@@ -104,8 +106,8 @@ def counts_above(
 ) -> Tensor:
     """Singular values above each tolerance at all positions, uncertified, `[n, T, L - 1]` int64.
 
-    One shift per tolerance: half the work of a certified count, and exact wherever no singular
-    value lies within rounding of the tolerance.
+    One shift per tolerance, however small: exact wherever no singular value lies within rounding
+    of the tolerance.
 
     Example:
         >>> import torch

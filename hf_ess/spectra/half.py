@@ -37,9 +37,10 @@ LEAST_SIZE = 25
 # Measured with attention of 512 and 1024 tokens on two cores of a CPU.
 NODE_WORK = 3.0
 COST_OF_EIGENVALUES = 6.0
-# Relative distance of the two shifts from a tolerance: this, or a multiple of the rounding error.
-LEAST_BRACKET = 1e-6
+# The relative error of a shift that rounding amounts to, in units of `u (F / t)^2`: no count of
+# attention needed a thousandth of this. Below the second number a tolerance is counted once.
 ROUNDING_OF_COUNTS = 1
+NEGLIGIBLE_ROUNDING = 1e-7
 # A tolerance whose rounding error is larger cannot be counted.
 WIDEST_BRACKET = 0.1
 # Doubles of one shift's nodes, in squares of the half length.
@@ -131,10 +132,7 @@ class Half:
         norms = self.tree.squared_norms().sqrt()
         shifts = self.shifts(tolerances)
         rounding = ROUNDING_OF_COUNTS * ROUNDING * (norms.amax(-1, keepdim=True) / shifts) ** 2
-        distance = rounding.clamp(LEAST_BRACKET, WIDEST_BRACKET)
-        both = torch.cat([shifts * (1 + distance), shifts * (1 - distance)], 1)
-        first, second = self.counts(both).chunk(2, 1)
-        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        low, high = self._brackets(shifts, rounding)
         countable = rounding <= WIDEST_BRACKET
         low = torch.where(countable[..., None], low, 0)
         high = torch.where(countable[..., None], high, self.ranks.to(high.dtype))
@@ -145,6 +143,18 @@ class Half:
         metrics = HalfMetrics(*self._entropy(blocks), low, high, countable)
         self._put_edge(metrics, tolerances)
         return metrics
+
+    def _brackets(self, shifts: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor]:
+        """Counts at descending tolerances, on both sides of those near which rounding matters."""
+        distance = rounding.clamp(max=WIDEST_BRACKET)
+        fine = (rounding <= NEGLIGIBLE_ROUNDING).all(0)
+        once = int(fine.long().cumprod(0).sum())
+        above, below = shifts * (1 + distance), shifts * (1 - distance)
+        counts = self.counts(torch.cat([shifts[:, :once], above[:, once:], below[:, once:]], 1))
+        single, twice = counts[:, :once], counts[:, once:]
+        first, second = twice.chunk(2, 1)
+        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        return torch.cat([single, low], 1), torch.cat([single, high], 1)
 
     def _put_edge(self, metrics: HalfMetrics, tolerances: Sequence[float]) -> None:
         """Puts what singular values of the first, small blocks say."""
