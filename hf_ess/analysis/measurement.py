@@ -127,6 +127,7 @@ class OperatorMeasurer:
             self.request.positions,
             self.settings.tolerances,
             memory_budget=budget,
+            workspaces=self.settings.workspaces,
         )
         return SpectralMeasurement.certified(metrics, dense.shape[0], self.route)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.spectra import CertifiedMetrics, Spectra
+from hf_ess.spectra.half import Workspaces
 from hf_ess.spectra.routes import DIVIDE_AND_CONQUER, Route, chosen_route
 
 
@@ -29,6 +30,7 @@ class MeasurementSettings:
             entropy-ESS may stand for them.
         memory_budget: bytes that dense operators and spectra may take at once.
         keep_singular_values: whether measurements carry the singular values.
+        workspaces: buffers that the layers use one after the other.
     """
 
     tolerances: tuple[float, ...]
@@ -38,6 +40,7 @@ class MeasurementSettings:
     accuracy: str
     memory_budget: int
     keep_singular_values: bool
+    workspaces: Workspaces = field(default_factory=Workspaces, repr=False, compare=False)
 
     @property
     def floor(self) -> float | None:

@@ -60,7 +60,7 @@ class FutureMeter:
 
 
 def _largest(matrix: Tensor) -> float:
-    """Largest |entry|, without a copy of the matrix, row by row, which is far faster than at once."""
+    """Largest |entry|, without a copy of the matrix; row by row is far faster than at once."""
     return max(matrix.amax(-1).max().item(), -matrix.amin(-1).min().item())
 
 

@@ -69,6 +69,7 @@ def certified_metrics(
     tolerances: Sequence[float],
     *,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    workspaces: Workspaces | None = None,
 ) -> CertifiedMetrics:
     """Entropy-ESS and tolerance-ESS of the blocks `M[i:, :i]` by divide and conquer.
 
@@ -77,6 +78,7 @@ def certified_metrics(
         positions: ascending, within 1..L-1. The cost is that of all positions.
         tolerances: absolute.
         memory_budget: bytes that the matrices and the work on them may take together.
+        workspaces: buffers of earlier calls, to be used again.
 
     Raises:
         NonFiniteError: NaN or infinite entries.
@@ -93,7 +95,7 @@ def certified_metrics(
     with torch.inference_mode(False), torch.no_grad():
         matrices = matrices.detach()
         refuse_non_finite(matrices)
-        solver = _Solver(matrices, sorted(tolerances, reverse=True), memory_budget)
+        solver = _Solver(matrices, sorted(tolerances, reverse=True), memory_budget, workspaces)
         run_tasks(list(solver.tasks()), solver.workers)
         return solver.metrics(tuple(positions))
 
@@ -134,7 +136,14 @@ def counts_above(
 class _Solver:
     """Divide and conquer on some operators, and the room for its results."""
 
-    def __init__(self, matrices: Tensor, tolerances: Sequence[float], memory_budget: int) -> None:
+    def __init__(
+        self,
+        matrices: Tensor,
+        tolerances: Sequence[float],
+        memory_budget: int,
+        workspaces: Workspaces | None = None,
+    ) -> None:
+        self.workspaces = workspaces or Workspaces()
         self.matrices = matrices
         self.tolerances = tuple(tolerances)
         self.memory_budget = memory_budget
@@ -147,9 +156,9 @@ class _Solver:
         )
         self.high = torch.zeros_like(self.low)
         self.countable = torch.zeros(self.low.shape, dtype=torch.bool, device=matrices.device)
-        self._share_memory()
+        self._share_memory(count)
 
-    def _share_memory(self) -> None:
+    def _share_memory(self, count: int) -> None:
         """Few enough workers that their trees and the nodes of one shift each fit the budget."""
         matrices, width = self.matrices, half_length(self.matrices.shape[-1])
         spare = self.memory_budget - matrices.numel() * FLOAT64_BYTES
@@ -157,11 +166,11 @@ class _Solver:
         on_cpu = matrices.device.type == "cpu"
         self.workers = max(1, min(torch.get_num_threads() if on_cpu else 1, spare // least))
         share = max(least, spare // self.workers)
-        # Two at a time, since threads wait for each other between short operations; more would
-        # leave the cache. A GPU takes as many as there is room for.
-        self.together = 2 if on_cpu else max(1, share // (4 * least))
+        # As few tasks as threads can share: they wait for each other between short operations.
+        fair = -(-count // self.workers) if on_cpu else count
+        self.together = max(1, min(fair, share // (4 * least)))
         nodes = CACHED_BYTES if on_cpu else share // 2
-        self.workspaces = Workspaces(matrices.device, min(nodes, share))
+        self.most_bytes = min(nodes, share)
 
     def tasks(self) -> Iterator[Task]:
         """Both halves of the positions of every operator."""
@@ -179,7 +188,12 @@ class _Solver:
                 yield slice(start, start + self.together), flipped
 
     def _half(self, chosen: slice, flipped: bool) -> Half:
-        return Half(self.matrices[chosen], flipped=flipped, workspaces=self.workspaces)
+        return Half(
+            self.matrices[chosen],
+            flipped=flipped,
+            workspaces=self.workspaces,
+            most_bytes=self.most_bytes,
+        )
 
     def _solve(self, chosen: slice, flipped: bool, stop: threading.Event) -> None:
         with torch.inference_mode(False), torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,29 +46,28 @@ NEGLIGIBLE_ROUNDING = 1e-7
 WIDEST_BRACKET = 0.1
 # Doubles of one shift's nodes, in squares of the half length.
 NODE_SQUARES = 5
-# Working sets of this size stay in the outer cache of usual processors.
-CACHED_BYTES = 2**26
+# Nodes of so many bytes are worked off together: enough for long products, not far out of caches.
+CACHED_BYTES = 2**27
 
 
 class Workspaces:
     """Workspaces that tasks take and give back, so that each thread has its own."""
 
-    def __init__(self, device: torch.device, most_bytes: int) -> None:
-        self.device = device
-        self.most_bytes = most_bytes
-        self._free: dict[torch.dtype, SimpleQueue[Workspace]] = {
-            dtype: SimpleQueue() for dtype in (torch.float32, torch.float64)
-        }
+    def __init__(self) -> None:
+        self._free: dict[tuple[torch.dtype, torch.device], SimpleQueue[Workspace]] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self, dtype: torch.dtype) -> Iterator[Workspace]:
+    def taken(self, dtype: torch.dtype, device: torch.device) -> Iterator[Workspace]:
         """A workspace that nobody else has."""
+        with self._lock:
+            free = self._free.setdefault((dtype, device), SimpleQueue())
         try:
-            workspace = self._free[dtype].get_nowait()
+            workspace = free.get_nowait()
         except Empty:
-            workspace = Workspace(dtype, self.device)
+            workspace = Workspace(dtype, device)
         yield workspace
-        self._free[dtype].put(workspace)
+        free.put(workspace)
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,24 @@ class Half:
         matrices: `[n, L, L]` float64.
         flipped: whether to take the last positions, counted from the end.
         workspaces: where the nodes of the tree are kept.
+        most_bytes: how large those of one step may be.
     """
 
-    def __init__(self, matrices: Tensor, *, flipped: bool, workspaces: Workspaces) -> None:
+    def __init__(
+        self, matrices: Tensor, *, flipped: bool, workspaces: Workspaces, most_bytes: int
+    ) -> None:
         self.length = length = matrices.shape[-1]
         width = half_length(length)
         part = matrices[:, -width:].mT.flip(-1, -2) if flipped else matrices[:, :, :width]
         part = part.tril(-1)
-        self.unit = powers_above(part.abs().amax((-2, -1)))[:, None]
+        largest = torch.maximum(part.amax((-2, -1)), -part.amin((-2, -1)))
+        self.unit = powers_above(largest)[:, None]
         self.tree = PositionTree(part.div_(self.unit[..., None]))
         self.workspaces = workspaces
         at = torch.arange(1, width + 1, dtype=torch.float64, device=matrices.device)
         self.ranks = torch.minimum(at, length - at).clamp(min=0)
         per_shift = NODE_SQUARES * len(matrices) * width**2 * FLOAT64_BYTES
-        self.together = max(1, workspaces.most_bytes // per_shift)
+        self.together = max(1, most_bytes // per_shift)
 
     def shifts(self, tolerances: Sequence[float]) -> Tensor:
         """Tolerances `[n, T]` in the units of this half."""
@@ -118,7 +122,7 @@ class Half:
 
     def counts(self, shifts: Tensor) -> Tensor:
         """Singular values above each shift `[n, S]`, `[n, S, h]` int64."""
-        with self.workspaces.taken(torch.float64) as workspace:
+        with self.workspaces.taken(torch.float64, shifts.device) as workspace:
             parts = [self.tree.counts(part, workspace) for part in self._portions(shifts)]
         return torch.cat([shifts.new_zeros(len(shifts), 0, self.tree.half).long(), *parts], 1)
 
@@ -221,6 +225,6 @@ class Half:
         return bool((work <= NODE_WORK * self.tree.half**3).all())
 
     def _log_determinants(self, shifts: Tensor, dtype: torch.dtype) -> Tensor:
-        with self.workspaces.taken(dtype) as workspace:
+        with self.workspaces.taken(dtype, shifts.device) as workspace:
             parts = [self.tree.log_determinants(t, workspace) for t in self._portions(shifts)]
         return torch.cat(parts, 1)
