@@ -34,7 +34,7 @@ RUNS = {
     "attention-2048": "attention_spectra.py --lengths 2048 --heads 2 --repeats 3",
     "every-head": "attention_spectra.py --lengths 512 --heads 4 --repeats 1 --check all",
     "whole-model": "whole_model.py --tokens 512 1024",
-    "recurrence": "recurrent.py speed every",
+    "recurrence": "recurrent.py speed every --baseline-channels 4 --threads 1",
     "recurrence-growth": "recurrent.py growth million",
     "falcon-layer": "recurrent.py falcon",
     "windows": "windows.py",
