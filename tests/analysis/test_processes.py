@@ -19,7 +19,7 @@ import hf_ess
 from hf_ess.analysis.sharding import SomeGroups, SomeLayers, WholeBatches, share_of
 
 SCRIPT = Path(__file__).parent / "shared_work.py"
-PATIENCE = 100
+PATIENCE = 280
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),

@@ -124,7 +124,7 @@ def test_rows_of_what_takes_long_to_run(load_script) -> None:
     }
     doubling, long = rows.growth({"growth": growth, "million": million})
     assert doubling.what.endswith("each doubling from 1024 to 2048 tokens")
-    assert long.text == "9 s; peak of 30 MiB, 0.1 of that the result"
+    assert long.text == "9 s; 0.1 MiB of results"
 
 
 def test_targets_are_met_or_not(page) -> None:
