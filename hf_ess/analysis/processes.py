@@ -6,6 +6,7 @@ caller asked for it.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ Distributed = bool | Literal["auto"]
 # The longest silence of another process; one whose connection breaks is missed at once.
 PATIENCE = timedelta(minutes=5)
 BEAT_SECONDS = 0.2
+BEAT_NAME = "hf_ess beat"
 
 _started_here = False
 
@@ -128,6 +130,16 @@ def _start(on_cpu: bool) -> None:
     if not dist.is_initialized():
         dist.init_process_group("gloo", timeout=PATIENCE)
     _started_here = True
+    # Threads of a group that nobody left may abort the interpreter while it ends.
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    beats = (thread.name == BEAT_NAME for thread in threading.enumerate())
+    if _is_initialized() and not any(beats):
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
 
 
 WORKING, FINISHED, FAILED = "working", "finished", "failed"
@@ -173,7 +185,7 @@ class Processes:
         self._problem: HfEssError | None = None
         self._changed = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._exchange, name="hf_ess beat", daemon=True)
+        self._thread = threading.Thread(target=self._exchange, name=BEAT_NAME, daemon=True)
         self._thread.start()
 
     def agree(self, work: str) -> None:
@@ -207,6 +219,8 @@ class Processes:
     def close(self) -> None:
         """Leaves the group."""
         if self._over.is_set():
+            # A thread that still runs would find the group gone.
+            self._thread.join()
             self._dist.destroy_process_group(self._group)
 
     def _tell(self, status: _Status) -> None:
