@@ -89,7 +89,8 @@ def test_an_error_in_one_process_is_known_to_all(outcomes):
     for result in others:
         assert result["error"] == "ProcessFailedError"
         assert f"of {len(outcomes)} failed: NonFiniteError: " in result["message"]
-        assert "layers.0" in result["message"]
+        # Layers are shared out: whoever comes first to one of them says so.
+        assert "The inputs of layer model.layers." in result["message"]
         assert any(f"Process {rank} " in result["message"] for rank in own)
 
 
