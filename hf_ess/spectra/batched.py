@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hf_ess.spectra.bounds import gram_error, svd_error
 from hf_ess.spectra.engine import Request
-from hf_ess.spectra.factors import powers_above
 from hf_ess.spectra.gram import gram_of_columns
+from hf_ess.spectra.lanes import powers_above
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from torch import Tensor
 from hf_ess.operators.recurrent import Stretch
 from hf_ess.operators.steps import DiagonalSteps
 from hf_ess.spectra.bounds import ROUNDING, UNDERFLOW
-from hf_ess.spectra.lanes import TriangleMerger
-from hf_ess.spectra.lanes import powers_above as powers_above
+from hf_ess.spectra.lanes import TriangleMerger, powers_above
 
 # Rows of noise: enough that none is likely to miss a direction that grows.
 PROBES = 4
