@@ -51,9 +51,6 @@ ROWS_PER_STATE = 4
 LEAST_ROWS = 64
 # Numbers in the working set of one task, so that it stays in the processor's cache.
 CACHED_NUMBERS = 2**17
-# The same where triangles are reduced in step, and from how many on that pays.
-LANES_CACHED_NUMBERS = 2**18
-LEAST_LANES = 256
 
 
 @operator_block_singular_values.register(RecurrentOperator)
@@ -181,9 +178,6 @@ class _Solver:
             return operator.groups
         numbers = operator.batch * (operator.width + self.block) * operator.width
         fair = -(-operator.groups // self.workers)
-        lanes = min(fair, LANES_CACHED_NUMBERS // numbers)
-        if self._in_step(lanes):
-            return lanes
         if not self.few_columns:
             # More tasks than threads, since they do not take equally long.
             fair = -(-fair // 2)
@@ -197,10 +191,9 @@ class _Solver:
         """
         return self.operator.device.type != "cpu"
 
-    def _in_step(self, groups: int) -> bool:
-        """Whether triangles of so many groups are faster reduced in step than by LAPACK."""
-        enough = self.operator.device.type != "cpu" or self.operator.batch * groups >= LEAST_LANES
-        return self.keeps_triangles and enough and self._fast_in_step()
+    def _merges_triangles(self) -> bool:
+        """Whether the triangles of the factors are reduced in step, too."""
+        return self.keeps_triangles and self._fast_in_step()
 
     def _solve(self, groups: slice, stop: threading.Event) -> None:
         with torch.inference_mode(False), torch.no_grad():
@@ -259,7 +252,7 @@ class _Solver:
     def _none(self, groups: slice) -> AnyFactor:
         batch, width = self.operator.batch, self.operator.width
         count, device = groups.stop - groups.start, self.operator.device
-        if self._in_step(count):
+        if self._merges_triangles():
             return LaneFactor.empty(batch, count, width, steps=self.block, device=device)
         return Factor.empty(batch, count, width, noisy=self.noisy, device=device)
 
