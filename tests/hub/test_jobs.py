@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub.jobs_server import serving
+from hub.jobs_server import JobsServer
+from hub.local_server import serving
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import close_session
 
@@ -27,7 +28,7 @@ RUN = ["uv", "run", "--with", PACKAGE]
 def server(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with serving() as hub:
+    with serving(JobsServer()) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         yield hub
         close_session()
