@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hf_ess.errors import (
     AdapterError,
     HfEssError,
+    HubError,
     InvalidInputError,
     InvalidTypeError,
     JobError,
@@ -61,6 +62,7 @@ __all__ = [
     "AnalysisInterrupted",
     "ESSReport",
     "HfEssError",
+    "HubError",
     "InvalidInputError",
     "InvalidTypeError",
     "JobError",

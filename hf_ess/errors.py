@@ -93,6 +93,10 @@ class JobError(HfEssError, RuntimeError):
     """A job on the machines of the Hub was not started, or failed."""
 
 
+class HubError(HfEssError, OSError):
+    """The Hub refused, could not be reached, or does not hold what was asked for."""
+
+
 class NumericalFloorWarning(UserWarning):
     """A tolerance lies below the rounding floor of the spectra; its counts are noise."""
 

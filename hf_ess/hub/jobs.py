@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.errors import InvalidInputError, JobError
+from hf_ess.hub.answers import LOG_IN, MEANINGS, Meaning, explained
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
@@ -21,24 +22,19 @@ REPOSITORY = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<folder>[\w./-]+
 # Linux passes at most 128 KiB as one argument of a command.
 MOST_TEXT_BYTES = 100_000
 
-_LOG_IN = "Run `hf auth login`, or set HF_TOKEN."
-# What an answer of the Hub means, and what to do.
-_REFUSALS = {
-    401: ("the token is wrong or has expired", _LOG_IN),
-    402: (
+_MEANINGS: Mapping[int, Meaning] = {
+    **MEANINGS,
+    402: Meaning(
         "jobs need credit, a subscription, or a payment method of the namespace",
         "Look at https://huggingface.co/settings/billing.",
     ),
-    403: (
+    403: Meaning(
         "the token may not start jobs (job.write), or its owner not in this namespace",
         "Make a token that may, at https://huggingface.co/settings/tokens, or choose another "
         "--job-namespace.",
     ),
-    404: ("the namespace or the job does not exist", "Check --job-namespace."),
-    429: ("too many requests in a short time", "Wait some minutes and try again."),
+    404: Meaning("the namespace or the job does not exist", "Check --job-namespace."),
 }
-_TROUBLE = ("the Hub has a problem of its own", "Try again later.")
-_WRONG = ("something in the request is not as the Hub wants it", "Change what the answer names.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def submit_job(request: JobRequest, api: HfApi, *, device_chosen: bool = True) -
 
     token = api.token or get_token()
     if not isinstance(token, str):
-        raise JobError("Jobs need a token of the Hub, and there is none.", fix=_LOG_IN)
+        raise JobError("Jobs need a token of the Hub, and there is none.", fix=LOG_IN)
     with _explained("The job was not started"):
         _check_flavor(request.flavor, api.list_jobs_hardware(token=token), device_chosen)
         return api.run_job(
@@ -177,26 +173,6 @@ def _check_flavor(flavor: str, hardware: list[Any], device_chosen: bool) -> None
         )
 
 
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-
-    try:
-        yield
-    except OfflineModeIsEnabled as error:
-        raise JobError(f"{what}: offline mode is on.", fix="Unset HF_HUB_OFFLINE.") from error
-    except HfHubHTTPError as error:
-        raise _refused(what, error) from error
-    except HTTPError as error:
-        raise JobError(
-            f"{what}: the Hub cannot be reached ({type(error).__name__}: {error}).",
-            causes=["there is no network", "HF_ENDPOINT or a proxy is set wrongly"],
-            fix="Check the connection and try again; `hf jobs ps` lists the jobs that run.",
-        ) from error
-
-
-def _refused(what: str, error: Any) -> JobError:
-    status = error.response.status_code
-    said = error.server_message or str(error).splitlines()[0]
-    cause, fix = _REFUSALS.get(status, _TROUBLE if status >= 500 else _WRONG)
-    return JobError(f"{what}: the Hub answered {status}, {said}", causes=[cause], fix=fix)
+def _explained(what: str) -> AbstractContextManager[None]:
+    again = "Check the connection and try again; `hf jobs ps` lists the jobs that run."
+    return explained(what, _MEANINGS, JobError, again)
