@@ -40,8 +40,13 @@ def verified_layers(layers: Iterable[LayerESS]) -> list[LayerESS]:
 
 def average(layers: Sequence[LayerESS], metric: Metric) -> float:
     """Mean over layers, channels, samples and positions, in state dimensions per channel."""
-    sums, weights = _sums_by_sample(layers, [layer.values(metric) for layer in layers])
-    return float(sums.sum() / weights.sum())
+    return mean_over(layers, [layer.values(metric) for layer in layers])
+
+
+def mean_over(layers: Sequence[LayerESS], grids: Sequence[Floats]) -> float:
+    """The same mean of one `[B, G, P]` array per layer; NaN if every entry is."""
+    sums, weights = _sums_by_sample(layers, grids)
+    return float(sums.sum() / weights.sum()) if weights.sum() > 0 else float("nan")
 
 
 def standard_error(layers: Sequence[LayerESS], metric: Metric) -> float:
@@ -52,14 +57,23 @@ def standard_error(layers: Sequence[LayerESS], metric: Metric) -> float:
     their number of positions, as in `average`: the standard error of a ratio estimator
     (Cochran, Sampling Techniques, 1977, section 2.11).
     """
+    return error_from_influences(influences(layers, metric))
+
+
+def influences(layers: Sequence[LayerESS], metric: Metric) -> Floats:
+    """How far each sample moves `average`, `[B]`; they add up to 0. NaN for one without values."""
     sums, weights = _sums_by_sample(layers, [layer.values(metric) for layer in layers])
-    present = weights > 0
-    sums, weights = sums[present], weights[present]
-    count = len(sums)
+    deviations = sums - weights * (sums.sum() / weights.sum())
+    return np.where(weights > 0, deviations / weights.sum(), np.nan)
+
+
+def error_from_influences(moved: Floats) -> float:
+    """The standard error of a mean, or of a difference of means, that the samples move so far."""
+    present = moved[~np.isnan(moved)]
+    count = len(present)
     if count < 2:
         return float("nan")
-    deviations = sums - weights * (sums.sum() / weights.sum())
-    return float(np.sqrt(count / (count - 1) * (deviations**2).sum()) / weights.sum())
+    return float(np.sqrt(count / (count - 1) * (present**2).sum()))
 
 
 def utilization(layers: Sequence[LayerESS], metric: Metric) -> float:
@@ -67,15 +81,18 @@ def utilization(layers: Sequence[LayerESS], metric: Metric) -> float:
 
     Blocks without capacity have no utilization and are left out; NaN if there are no others.
     """
-    ratios = [ess_over_capacity(layer, metric) for layer in layers]
-    sums, weights = _sums_by_sample(layers, ratios)
-    return float(sums.sum() / weights.sum()) if weights.sum() > 0 else float("nan")
+    return mean_over(layers, [ess_over_capacity(layer, metric) for layer in layers])
 
 
 def ess_over_capacity(layer: LayerESS, metric: Metric) -> Floats:
     """ESS / TSS `[B, G, P]`, NaN where the capacity is 0."""
+    return over_capacity(layer, layer.values(metric))
+
+
+def over_capacity(layer: LayerESS, values: Floats) -> Floats:
+    """The values `[B, G, P]` divided by the capacity, NaN where that is 0."""
     ratio = np.full(layer.capacity.shape, np.nan)
-    np.divide(layer.values(metric), layer.capacity, out=ratio, where=layer.capacity > 0)
+    np.divide(values, layer.capacity, out=ratio, where=layer.capacity > 0)
     return ratio
 
 
@@ -90,13 +107,20 @@ def total(layers: Sequence[LayerESS], metric: Metric, reduction: str) -> float:
     Raises:
         InvalidInputError: the reduction is neither "mean" nor "sum".
     """
-    totals = [layer_total(layer, metric) for layer in layers]
+    return total_over(layers, [layer.values(metric) for layer in layers], reduction)
+
+
+def total_over(layers: Sequence[LayerESS], grids: Sequence[Floats], reduction: str) -> float:
+    """The same total of one `[B, G, P]` array per layer.
+
+    Raises:
+        InvalidInputError: the reduction is neither "mean" nor "sum".
+    """
+    totals = [
+        _mean(channel_sum(layer, grid), axis=None)
+        for layer, grid in zip(layers, grids, strict=True)
+    ]
     return float(np.sum(totals) if _is_sum(reduction) else np.mean(totals))
-
-
-def layer_total(layer: LayerESS, metric: Metric) -> float:
-    """Sum over the channels of one layer, mean over samples and positions."""
-    return float(_mean(channel_sum(layer, layer.values(metric)), axis=None))
 
 
 def total_by_position(
