@@ -115,6 +115,12 @@ class LayerESS:
         return np.where(np.isneginf(largest), np.nan, largest)
 
     @property
+    def label(self) -> str:
+        """Short name for tables: the index, or the dotted name where there is none."""
+        label = str(self.index) if self.index >= 0 else self.name
+        return f"{label} (run {self.call + 1})" if self.call else label
+
+    @property
     def samples(self) -> int:
         """B."""
         return int(self.entropy_ess.shape[0])

@@ -28,7 +28,7 @@ WIDEST_LABEL = 26
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """A column of a table before it is known in which table it fits."""
 
     header: str
@@ -86,8 +86,8 @@ def layer_tables(report: ESSReport, width: int = 120) -> list[Table]:
     Utilization is that of the entropy-ESS.
     """
     layers = report.layers
-    first = _Column("layer", [_layer_label(layer) for layer in layers], justify_right=False)
-    return _tables(_title(report), first, list(_layer_columns(report)), width)
+    first = Column("layer", [layer.label for layer in layers], justify_right=False)
+    return fitted_tables(_title(report), first, list(_layer_columns(report)), width)
 
 
 def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
@@ -98,21 +98,21 @@ def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
     """
     used = len(report.verified_layers)
     metrics = report.metrics
-    averages = [number(report.average_ess(x)) + _model_flag(report, x) for x in metrics]
+    averages = [number(report.average_ess(x)) + model_flag(report, x) for x in metrics]
     errors = [number(report.standard_error(metric)) for metric in metrics]
     means = [number(report.total_ess(metric)) for metric in metrics]
     sums = [number(report.total_ess(metric, layers="sum")) for metric in metrics]
     shares = [share(report.utilization(metric)) for metric in metrics]
     columns = [
-        _Column("average\nper channel", averages),
-        _Column("standard error\nover texts", errors),
-        _Column("total,\nmean of layers", means),
-        _Column("total,\nsum of layers", sums),
-        _Column("utilization", shares),
+        Column("average\nper channel", averages),
+        Column("standard error\nover texts", errors),
+        Column("total,\nmean of layers", means),
+        Column("total,\nsum of layers", sums),
+        Column("utilization", shares),
     ]
     labels = [report.metric_label(metric) for metric in metrics]
     title = f"Model, over {used} verified layer{'s' if used != 1 else ''}"
-    return _tables(title, _Column("metric", labels, justify_right=False), columns, width)
+    return fitted_tables(title, Column("metric", labels, justify_right=False), columns, width)
 
 
 def notes(report: ESSReport) -> list[str]:
@@ -156,39 +156,34 @@ def share(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{100 * value:.1f}%"
 
 
-def _layer_columns(report: ESSReport) -> Iterator[_Column]:
+def _layer_columns(report: ESSReport) -> Iterator[Column]:
     """The columns after the first; headers are broken into short lines, for width is scarce."""
     layers = report.layers
     kind = "windowed\n" if report.window else ""
     relative = "relative\n" if report.relative else ""
-    yield _Column("mixer", [layer.mixer for layer in layers], justify_right=False)
-    yield _Column("heads", [str(layer.groups) for layer in layers])
-    yield _Column(
+    yield Column("mixer", [layer.mixer for layer in layers], justify_right=False)
+    yield Column("heads", [str(layer.groups) for layer in layers])
+    yield Column(
         "state\nsize", ["grows" if x.state_size is None else str(x.state_size) for x in layers]
     )
     averages = [aggregates.mean_of(x.entropy_ess) if x.verified else math.nan for x in layers]
     totals = [value * x.channels for value, x in zip(averages, layers, strict=True)]
-    yield _Column(f"average\n{kind}entropy\nESS", [number(value) for value in averages])
-    yield _Column(f"total\n{kind}entropy\nESS", [number(value) for value in totals])
+    yield Column(f"average\n{kind}entropy\nESS", [number(value) for value in averages])
+    yield Column(f"total\n{kind}entropy\nESS", [number(value) for value in totals])
     for tolerance in report.tolerances:
-        yield _Column(
+        yield Column(
             f"average\n{kind}{relative}tol.ESS\n({tolerance:g})",
             [_tolerance_cell(layer, tolerance) for layer in layers],
         )
-    yield _Column(f"{kind}utili-\nzation", [_utilization_cell(layer) for layer in layers])
-    yield _Column("resid-\nual", [_residual_cell(layer) for layer in layers])
-    yield _Column("veri-\nfied", ["yes" if layer.verified else "NO" for layer in layers])
-
-
-def _layer_label(layer: LayerESS) -> str:
-    label = str(layer.index) if layer.index >= 0 else layer.name
-    return f"{label} (run {layer.call + 1})" if layer.call else label
+    yield Column(f"{kind}utili-\nzation", [_utilization_cell(layer) for layer in layers])
+    yield Column("resid-\nual", [_residual_cell(layer) for layer in layers])
+    yield Column("veri-\nfied", ["yes" if layer.verified else "NO" for layer in layers])
 
 
 def _tolerance_cell(layer: LayerESS, tolerance: float) -> str:
     if not layer.verified:
         return ABSENT
-    return number(aggregates.mean_of(layer.tolerance_ess[tolerance])) + _flag(layer, tolerance)
+    return number(aggregates.mean_of(layer.tolerance_ess[tolerance])) + flag(layer, tolerance)
 
 
 def _utilization_cell(layer: LayerESS) -> str:
@@ -202,21 +197,23 @@ def _residual_cell(layer: LayerESS) -> str:
     return f"{known.max():.1e}" if known.size else ABSENT
 
 
-def _flag(layer: LayerESS, tolerance: float) -> str:
+def flag(layer: LayerESS, tolerance: float) -> str:
+    """The marks of a count: `*` where it is rounding noise, `~` where it may be off by some."""
     below = "*" if layer.below_floor[tolerance].any() else ""
     return below + ("~" if np.nansum(layer.undecided[tolerance]) > 0 else "")
 
 
-def _model_flag(report: ESSReport, metric: Metric) -> str:
+def model_flag(report: ESSReport, metric: Metric) -> str:
+    """The marks of all verified layers together."""
     if isinstance(metric, str):
         return ""
-    flags = {mark for x in report.verified_layers for mark in _flag(x, metric)}
+    flags = {mark for x in report.verified_layers for mark in flag(x, metric)}
     return "".join(sorted(flags))
 
 
 def _flag_notes(report: ESSReport) -> list[str]:
     verified = [layer for layer in report.layers if layer.verified]
-    flags = {mark for x in verified for tau in report.tolerances for mark in _flag(x, tau)}
+    flags = {mark for x in verified for tau in report.tolerances for mark in flag(x, tau)}
     meaning = {
         "*": "the tolerance is at or below the rounding error of some blocks; do not trust it",
         "~": "some singular values are too close to the tolerance to be counted for certain",
@@ -237,10 +234,10 @@ def _title(report: ESSReport) -> str:
     return f"Effective state-size{kind}{name}: {', '.join(sizes)}"
 
 
-def _tables(title: str, first: _Column, rest: list[_Column], width: int) -> list[Table]:
+def fitted_tables(title: str, first: Column, rest: list[Column], width: int) -> list[Table]:
     """As many tables as it takes to show the columns, each beginning with the first column."""
     room = width - 2 - min(first.width, WIDEST_LABEL)
-    chunks: list[list[_Column]] = [[]]
+    chunks: list[list[Column]] = [[]]
     left = room
     for column in rest:
         if chunks[-1] and column.width + 2 > left:
@@ -252,7 +249,7 @@ def _tables(title: str, first: _Column, rest: list[_Column], width: int) -> list
     return [_table(name, [first, *chunk]) for name, chunk in zip(titles, chunks, strict=True)]
 
 
-def _table(title: str, columns: list[_Column]) -> Table:
+def _table(title: str, columns: list[Column]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
