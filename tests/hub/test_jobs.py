@@ -13,7 +13,6 @@ import pytest
 from hub.jobs_server import JobsServer
 from hub.local_server import serving
 from huggingface_hub import HfApi, constants
-from huggingface_hub.utils import close_session
 
 import hf_ess
 from hf_ess.hub import JobRequest, follow_job, submit_job
@@ -25,13 +24,11 @@ RUN = ["uv", "run", "--with", PACKAGE]
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+def server(clean_client, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serving(JobsServer()) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         yield hub
-        close_session()
 
 
 @pytest.fixture
@@ -207,7 +204,6 @@ def test_a_gpu_is_not_paid_for_to_stand_idle(server, submit):
 
 def test_no_token(server, submit, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
     status, _, stderr = submit("--text", "a")
     assert status == 1
     assert "hf auth login" in stderr
