@@ -12,18 +12,25 @@ from numpy.typing import NDArray
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.report import aggregates
+from hf_ess.report.drawing import (
+    COLOURS,
+    GREY,
+    MARKS,
+    drawn,
+    empty_figure,
+    finish_curves,
+    legend_above,
+    legend_entry,
+    scale_from_zero,
+    small_mark,
+    spans_magnitudes,
+    write_tokens,
+)
 from hf_ess.report.files import translated_errors
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.names import ENTROPY, Metric
 from hf_ess.report.text import shortened
-from hf_ess.report.token_labels import (
-    FONT,
-    drawable,
-    is_marker,
-    labelled_tokens,
-    separators,
-    token_label,
-)
+from hf_ess.report.token_labels import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,15 +39,8 @@ if TYPE_CHECKING:
 
     from hf_ess.report.report import ESSReport
 
-# Okabe and Ito: told apart by readers of every colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#666666"
-DOTS_PER_INCH = 150
 FEW_POSITIONS = 8
 MOST_ROW_LABELS = 40
-MOST_TOKEN_LABELS = 66
-MOST_POINTS_WITH_MARKS = 128
 
 
 def plot(
@@ -62,14 +62,7 @@ def plot(
         raise InvalidInputError(
             f"There is no plot of kind {kind!r}.", fix=f"Use one of {', '.join(kinds)}."
         )
-    import matplotlib
-
-    # Tokens and names are arbitrary text: TeX would fail on them.
-    with matplotlib.rc_context({"font.family": [FONT], "text.usetex": False}):
-        figure = kinds[kind](report, metric)
-        if path is not None:
-            _write(figure, Path(path))
-    return figure
+    return drawn(lambda: kinds[kind](report, metric), path)
 
 
 def plot_all(report: ESSReport, folder: str | os.PathLike[str]) -> list[Path]:
@@ -142,17 +135,10 @@ def profile(report: ESSReport, metric: Metric) -> Figure:
     )
     upper.plot(numbers, attainable, "_", color=GREY, markersize=10, label="attainable (mean)")
     _points_by_mixer(upper, shown, numbers, means)
-    if _spans_magnitudes(np.concatenate([means, attainable])):
-        upper.set_yscale("symlog", linthresh=1)
-        upper.yaxis.set_major_formatter("{x:g}")
-    upper.set_ylim(bottom=0)
+    scale_from_zero(upper, np.concatenate([means, attainable]))
     upper.set_ylabel("average per channel\n(state dimensions)")
     upper.tick_params(labelbottom=False)
-    legend = upper.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, fontsize=8
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend_above(upper)
     shares = [100 * aggregates.utilization([layer], metric) for layer in shown]
     lower.bar(numbers, np.nan_to_num(np.array(shares)), color=COLOURS[0], width=0.7)
     lower.set_ylabel("utilization\n(% of capacity)")
@@ -172,37 +158,24 @@ def positions(report: ESSReport, metric: Metric) -> Figure:
     share = np.full(len(total), np.nan)
     np.divide(100 * total, attainable, out=share, where=attainable > 0)
     figure, (upper, lower) = _figure(report, metric, (11.0, 5.5), 2)
-    mark = "." if len(total) <= MOST_POINTS_WITH_MARKS else ""
+    mark = small_mark(len(total))
     upper.plot(report.positions, total, marker=mark, color=COLOURS[0], linewidth=1.2)
     lower.plot(report.positions, share, marker=mark, color=COLOURS[2], linewidth=1.2)
     upper.set_ylabel("total per layer\n(state dimensions)")
     lower.set_ylabel("share of\nattainable (%)")
     upper.tick_params(labelbottom=False)
-    length = max(sample.length for sample in report.samples)
-    for axes in (upper, lower):
-        axes.set_xlim(0, length)
-        axes.margins(y=0.12)
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    lower.set_xlabel("position i: the state that the tokens before i leave for token i and later")
+    finish_curves(upper, lower, max(sample.length for sample in report.samples))
     tokens = report.samples[0].tokens
     # An average over several texts belongs to the tokens of none of them.
     if len(report.samples) == 1 and tokens is not None:
-        _write_tokens(upper, lower, tokens, report.positions)
+        write_tokens(upper, lower, tokens, report.positions)
     return figure
 
 
 def _figure(
     report: ESSReport, metric: Metric, size: tuple[float, float], panels: int
 ) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    ratios = [3, 1][:panels]
-    grid = figure.subplots(panels, 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
-    title = figure.suptitle(_title(report, metric), fontsize=10)
-    title.set_parse_math(False)
-    return figure, list(grid[:, 0])
+    return empty_figure(_title(report, metric), size, panels)
 
 
 def _title(report: ESSReport, metric: Metric) -> str:
@@ -220,34 +193,13 @@ def _title(report: ESSReport, metric: Metric) -> str:
     return drawable(" \N{MIDDLE DOT} ".join(parts)) + "\n" + report.metric_label(metric)
 
 
-def _write(figure: Figure, path: Path) -> None:
-    try:
-        with translated_errors(path.parent):
-            figure.savefig(path)
-    except ValueError as error:
-        raise InvalidInputError(
-            f"Cannot write a figure to {str(path)!r}: {error}",
-            fix="Use a name that ends in .png, .svg or .pdf.",
-        ) from error
-
-
-def _spans_magnitudes(values: NDArray[np.float64]) -> bool:
-    """Whether a linear axis would hide the small values.
-
-    So it is in a model of softmax attention and recurrences: one state grows with the text, the
-    other does not.
-    """
-    present = values[np.isfinite(values)]
-    return bool(present.max() > 20 * max(present.min(), 1.0))
-
-
 def _normalization(rows: NDArray[np.float64]) -> Normalize:
     """Colours from 0 to the maximum; logarithmic above 1 where layers differ in magnitude."""
     from matplotlib.colors import Normalize, SymLogNorm
 
     highest = float(max(np.nanmax(rows), 1.0))
     means = np.array([aggregates.mean_of(row) for row in rows])
-    if _spans_magnitudes(means):
+    if spans_magnitudes(means):
         return SymLogNorm(linthresh=1, vmin=0.0, vmax=highest)
     return Normalize(vmin=0.0, vmax=highest)
 
@@ -274,8 +226,7 @@ def _points_by_mixer(
             color=COLOURS[rank % len(COLOURS)],
             markersize=5,
         )
-        # A leading underscore would hide the entry from the legend.
-        line.set_label(drawable(shortened(mixer, 30)).lstrip("_") or "mixer")
+        line.set_label(legend_entry(mixer) or "mixer")
 
 
 def _label_layers(axes: Axes, layers: list[LayerESS], *, vertical: bool) -> None:
@@ -293,30 +244,3 @@ def _label_layers(axes: Axes, layers: list[LayerESS], *, vertical: bool) -> None
 def _layer_label(layer: LayerESS) -> str:
     label = str(layer.index) if layer.index >= 0 else drawable(shortened(layer.name, 24))
     return f"{label}, run {layer.call + 1}" if layer.call else label
-
-
-def _write_tokens(
-    upper: Axes, lower: Axes, tokens: list[str], positions: NDArray[np.int64]
-) -> None:
-    """Tokens under the lower axis, as many as can be read, and a line at every separator."""
-    lines = separators(tokens)
-    for axes in (upper, lower):
-        for index in lines:
-            axes.axvline(index, color="#999999", linewidth=0.6, linestyle=":", zorder=0)
-    candidates = [int(position) for position in positions]
-    markers = [index for index in lines if is_marker(tokens[index])]
-    chosen = labelled_tokens(candidates, markers, len(tokens), MOST_TOKEN_LABELS)
-    words = lower.secondary_xaxis(-0.2)
-    words.set_xticks(
-        chosen,
-        [token_label(tokens[index]) for index in chosen],
-        rotation=90,
-        fontsize=7,
-        parse_math=False,
-    )
-    words.spines["bottom"].set_visible(False)
-    words.tick_params(length=0)
-    # The label goes below the words: at its usual place they would be written across it.
-    meaning = "token i at some positions" + (", dotted lines at separators" if lines else "")
-    words.set_xlabel(f"{lower.get_xlabel()}\n({meaning})")
-    lower.set_xlabel("")
