@@ -69,6 +69,10 @@ class ReportError(HfEssError, ValueError):
     """A saved report cannot be read, or a report has no verified layer to average over."""
 
 
+class NotComparableError(HfEssError, ValueError):
+    """Reports measure different things; the message lists all of it, and in which reports."""
+
+
 class OutputPathError(HfEssError, OSError):
     """The folder for a report cannot be written, or its disk is full."""
 
