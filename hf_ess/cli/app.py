@@ -14,6 +14,7 @@ import typer
 import hf_ess
 from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
+from hf_ess.cli.space_command import space
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(analyze)
 app.command()(adapters)
+app.add_typer(space, name="space")
 
 
 def _show_version(wanted: bool) -> None:
