@@ -7,6 +7,7 @@ import re
 import pytest
 from hub.local_server import serving
 from hub.stub_hub import StubHub
+from hub.stub_xet import XetStorage
 from huggingface_hub import constants
 from huggingface_hub.utils import _http, close_session
 
@@ -42,3 +43,11 @@ def hub(clean_client, monkeypatch):
         # Connections of the client end before the server does, and its threads with them.
         close_session()
     assert server.troubles == []
+
+
+@pytest.fixture
+def xet(hub, monkeypatch, tmp_path):
+    """The client uses `hf_xet` for large files, as it does for users, and the Hub knows of it."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.xet = XetStorage(tmp_path / "xet")
+    return hub.xet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from hub import stub_commits, stub_discussions, stub_files, stub_infos, stub_large_files
+from hub import stub_commits, stub_discussions, stub_files, stub_infos, stub_large_files, stub_xet
 from hub.stub_replies import NO_REPO, RefusalError
 from hub.stub_repos import URL_PREFIXES, ConflictError, MissingError
 
@@ -31,6 +31,8 @@ ACTIONS = {
     ("POST", "paths-info"): stub_files.paths_info,
     ("POST", "preupload"): stub_commits.preupload,
     ("POST", "commit"): stub_commits.commit,
+    ("GET", "xet-read-token"): stub_xet.read_token,
+    ("GET", "xet-write-token"): stub_xet.write_token,
     ("GET", "discussions"): stub_discussions.look,
     ("POST", "discussions"): stub_discussions.change,
 }

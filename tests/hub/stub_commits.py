@@ -96,11 +96,12 @@ def _changes(hub, repo, operations, revision):
             changes[path] = File(base64.b64decode(value["content"]))
             _check(path, changes[path].content, repo.type)
         elif key == "lfsFile":
-            if value["oid"] not in hub.objects:
+            content = hub.object(value["oid"], value.get("size"))
+            if content is None:
                 raise RefusalError(
                     400, f"LFS pointer of {path} points to a file that does not exist"
                 )
-            changes[path] = File(hub.objects[value["oid"]], lfs=True)
+            changes[path] = File(content, lfs=True)
         elif key == "deletedFile":
             if path not in there:
                 raise MissingError("EntryNotFound", "A file with this name doesn't exist")

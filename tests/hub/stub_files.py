@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hub import stub_access as access
+from hub import stub_xet
 from hub.stub_replies import RefusalError, Reply
 from hub.stub_repos import MissingError
 
@@ -23,8 +24,9 @@ def resolve(hub, repo, request, revision, path):
     if not file.lfs:
         return ranged(request, file.content, here | {"ETag": f'"{file.etag}"'})
     linked = {"X-Linked-Etag": f'"{file.sha256}"', "X-Linked-Size": str(len(file.content))}
+    lies = stub_xet.headers(hub, repo, commit, file)
     where = {"Location": f"{hub.storage_url}/stored/{file.sha256}"}
-    return Reply(b"", 302, "text/plain", here | linked | where)
+    return Reply(b"", 302, "text/plain", here | linked | where | lies)
 
 
 def ranged(request, content, headers):

@@ -88,6 +88,7 @@ class StubHub(Faults, LocalServer):
         objects: large files by their SHA-256, of every repository.
         requests: all that came, in the order in which they came.
         delay: seconds that each request takes at least, so that writers meet.
+        xet: None, or a `XetStorage`, for clients that upload with `hf_xet`.
         troubles: exceptions inside of the stub; a test that ends with one has found a bug here.
     """
 
@@ -96,7 +97,7 @@ class StubHub(Faults, LocalServer):
         LocalServer.__init__(self, _Handler)
         self.repos, self.objects, self.users = {}, {}, {}
         self.requests, self.troubles = [], []
-        self.delay = 0.0
+        self.delay, self.xet = 0.0, None
         self.lock = threading.RLock()
         self.closing = threading.Event()
 
@@ -119,8 +120,10 @@ class StubHub(Faults, LocalServer):
             repo.write(path, content.encode() if isinstance(content, str) else content)
         return repo
 
-    def object(self, sha256):
+    def object(self, sha256, size=None):
         """A large file that was uploaded, or that is in a repository; None for others."""
+        if self.xet and size is not None and (content := self.xet.content(sha256, size)):
+            return content
         with self.lock:
             committed = (
                 file.content

@@ -208,6 +208,21 @@ def test_large_files(hub, api, model, buffered):
     assert len(model.commits) == 4
 
 
+def test_large_files_in_xet_storage(hub, xet, api, model):
+    content = bytes(range(256)) * 50_000
+    operations = [CommitOperationAdd("a.npz", content), CommitOperationAdd("b.npz", b"b")]
+    commit(api, operations=operations)
+    assert model.files()["a.npz"] == content
+    assert model.files()["b.npz"] == b"b"
+    assert not hub.asked("PUT")
+    commit(api, operations=[CommitOperationAdd("c.npz", b"c")], create_pr=True)
+    assert model.files("refs/pr/1")["c.npz"] == b"c"
+    with open(hf_hub_download("me/model", "a.npz"), "rb") as file:
+        assert file.read() == content
+    assert hub.asked("GET", "/xet-read-token/")
+    assert not hub.asked("GET", "/stored/")
+
+
 def test_binary_files_are_large_ones(api, model):
     operations = [CommitOperationAdd("a.png", b"\x89PNG\0"), CommitOperationAdd("a.npz", b"PK")]
     commit(api, operations=operations)
