@@ -38,6 +38,7 @@ from hf_ess.errors import (
 if TYPE_CHECKING:
     from hf_ess.analysis import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, tolerance_ess
+    from hf_ess.progress import Progress
     from hf_ess.report import ESSReport, LayerESS
     from hf_ess.spectra import Spectra, block_singular_values
     from model_adapters import LayerOperator, record_operators, register_adapter
@@ -49,6 +50,7 @@ _HOME_OF = {
     "ESSReport": "hf_ess.report",
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
+    "Progress": "hf_ess.progress",
     "Spectra": "hf_ess.spectra",
     "analyze": "hf_ess.analysis",
     "block_singular_values": "hf_ess.spectra",
@@ -78,6 +80,7 @@ __all__ = [
     "NumericalFloorWarning",
     "OutputPathError",
     "ProcessFailedError",
+    "Progress",
     "ReportError",
     "Spectra",
     "UnsupportedMixerError",

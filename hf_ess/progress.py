@@ -1,10 +1,74 @@
-"""Progress bars: on stderr, and off with the usual Hugging Face switches."""
+"""Progress: a bar on stderr, off with the usual Hugging Face switches, and calls of the user."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub.utils import tqdm
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an analysis is, after one more layer.
+
+    Attributes:
+        done: layers measured so far; one counts anew for every text.
+        total: layers to measure; `done` stays below it where one turns out to be unsupported.
+        layer: dotted name of the layer that was just measured.
+        text: number of the text, the first of those that run together.
+        seconds: since the first layer began.
+
+    Example:
+        >>> Progress(done=3, total=12, layer="model.layers.2.self_attn", text=0, seconds=6.0)
+        Progress(done=3, total=12, layer='model.layers.2.self_attn', text=0, seconds=6.0)
+    """
+
+    done: int
+    total: int
+    layer: str
+    text: int
+    seconds: float
+
+
+OnProgress = Callable[[Progress], None]
+LayerDone = Callable[[str, int], None]
+
+
+class StoppedByCaller(BaseException):
+    """Carries an exception of the user past everything that handles exceptions of a model."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def layers_done(total: int, on_progress: OnProgress | None, *, bar: bool) -> Iterator[LayerDone]:
+    """Yields what to call with the name and the text of each layer that is done.
+
+    Raises:
+        StoppedByCaller: `on_progress` raised an exception; inside of the context.
+    """
+    began = time.perf_counter()
+    done = 0
+    with progress_bar(total, "Analysing", enabled=bar, unit="layer") as shown:
+
+        def tell(layer: str, text: int) -> None:
+            nonlocal done
+            done += 1
+            shown.update(1)
+            if on_progress is None:
+                return
+            try:
+                on_progress(Progress(done, total, layer, text, time.perf_counter() - began))
+            except Exception as error:
+                raise StoppedByCaller(error) from error
+
+        yield tell
 
 
 def progress_bar(total: int, description: str, *, enabled: bool, unit: str) -> Any:

@@ -22,6 +22,7 @@ from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
 from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.progress import OnProgress, StoppedByCaller
 from hf_ess.report import ESSReport
 from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, Positions, resolve_window
 from hf_ess.spectra.routes import ACCURACIES, ROUTES
@@ -62,6 +63,7 @@ def analyze(
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
     keep_singular_values: bool = False,
     progress: bool = True,
+    on_progress: OnProgress | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     device_map: DeviceMap | None = None,
@@ -107,6 +109,9 @@ def analyze(
         memory_budget: bytes that operators and spectra may take at once.
         keep_singular_values: store the singular values in the report.
         progress: show a progress bar on stderr.
+        on_progress: called with a `Progress` after every layer, in process 0 of several and then
+            of its share. An exception that it raises ends the analysis and reaches the caller;
+            the model is restored first.
         dtype: of a model given by name; the checkpoint's own by default.
         device: where a model given by name goes, all of it.
         device_map: where its parts go instead, through accelerate: "auto", "disk", or a mapping
@@ -166,6 +171,8 @@ def analyze(
             raise InvalidInputError(f"Unknown {what} {word!r}; choose one of {', '.join(known)}.")
     settings.check()
     check_scope(scope)
+    if on_progress is not None and not callable(on_progress):
+        raise InvalidTypeError(f"on_progress must be callable, got {on_progress!r}.")
     if method == JACOBIAN and scope != CORE:
         raise InvalidInputError(
             f"method={JACOBIAN!r} measures whole modules and has no scope {scope!r}.",
@@ -202,6 +209,7 @@ def analyze(
             progress,
             JACOBIAN if method == JACOBIAN else scope,
             team,
+            on_progress,
         )
         with evaluation_mode(model) as was_training, torch.no_grad():
             if was_training:
@@ -210,6 +218,13 @@ def analyze(
                 return run.report()
             except KeyboardInterrupt:
                 raise AnalysisInterrupted(run.incomplete_report("interrupted")) from None
+            except StoppedByCaller as stopped:
+                error = stopped.error
+            # Outside of the handler, where it would get a context that it did not have.
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame, which refers to the model
 
 
 def _runs_on_cpu(

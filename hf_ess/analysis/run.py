@@ -36,7 +36,7 @@ from hf_ess.errors import (
     UnverifiedOperatorWarning,
 )
 from hf_ess.operators import future_share
-from hf_ess.progress import progress_bar
+from hf_ess.progress import LayerDone, OnProgress, layers_done
 from hf_ess.report import ESSReport, LayerESS, UnsupportedLayer
 from hf_ess.spectra import Positions, resolve_positions
 from model_adapters import (
@@ -78,8 +78,10 @@ class AnalysisRun:
         progress: bool,
         scope: str = CORE,
         team: Team | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.model = model
+        self.on_progress = on_progress
         self.team: Team = team or Alone()
         self.samples = samples
         self.settings = settings
@@ -104,11 +106,11 @@ class AnalysisRun:
         layers = sum(mixer.name in chosen for mixer in found.mixers)
         costs = [float(len(batch) * self._length(batch) ** 2) for batch in self.batches]
         share = share_of(self.team.rank, self.team.size, costs, layers)
-        shown = self.progress and self.team.rank == 0
-        runs = len(share.batches) * layers
-        with progress_bar(runs, "Analysing", enabled=shown, unit="layer") as bar:
+        first = self.team.rank == 0
+        runs, told = len(share.batches) * layers, self.on_progress if first else None
+        with layers_done(runs, told, bar=self.progress and first) as done:
             for batch in share.batches:
-                self._run_batch(batch, chosen, share, bar)
+                self._run_batch(batch, chosen, share, done)
 
         def complete_report(gatherings: list[Gathering]) -> ESSReport:
             self.gathering = Gathering.of_all(gatherings)
@@ -198,7 +200,7 @@ class AnalysisRun:
         with explained_length(self.model, ids.shape[1]):
             return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
 
-    def _run_batch(self, batch: int, chosen: set[str], share: Share, bar: Any) -> None:
+    def _run_batch(self, batch: int, chosen: set[str], share: Share, done: LayerDone) -> None:
         numbers = self.batches[batch]
         ids = torch.stack([self.samples[number].ids for number in numbers])
         turns = count()
@@ -215,7 +217,7 @@ class AnalysisRun:
             place, groups = (batch, next(turns)), share.groups_of(layer)
             if groups is not None:
                 self._measure(layer, groups, place)
-            bar.update(1)
+            done(layer.name, numbers[0])
 
         with self._recording(measure, chosen) as recorder:
             try:

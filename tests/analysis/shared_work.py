@@ -136,6 +136,10 @@ def no_room(*_, **__):
     raise hf_ess.MemoryBudgetError("no room for a report")
 
 
+def stop(_progress):
+    raise hf_ess.ReportError("seen enough")
+
+
 def failures():
     yield "not a number", outcome(*broken_in_one_text())
     model = build_tiny("llama")
@@ -151,6 +155,10 @@ def failures():
     yield "no report", outcome(model, ids)
     AnalysisRun._report = report
     yield "bad option", outcome(model, ids, positions=[LENGTH + 1])
+    told = []
+    analyze(model, ids, on_progress=told.append)
+    yield "told", [[progress.done, progress.total] for progress in told]
+    yield "stopped", outcome(model, ids, on_progress=stop)
     yield "afterwards", outcome(model, ids)
 
 

@@ -123,6 +123,18 @@ def test_a_report_that_cannot_be_made_is_known_to_all(outcomes):
         assert result["message"].endswith("failed: MemoryBudgetError: no room for a report")
 
 
+def test_the_first_process_is_told_of_its_share_and_may_end_all(outcomes):
+    told = [outcome["told"] for outcome in outcomes]
+    assert told[0]
+    assert told[0][-1] == [len(told[0])] * 2
+    assert not any(told[1:])
+    first, *others = [outcome["stopped"] for outcome in outcomes]
+    assert first == {"error": "ReportError", "message": "seen enough"}
+    for result in others:
+        assert result["error"] == "ProcessFailedError"
+        assert result["message"].endswith("failed: ReportError: seen enough")
+
+
 def without_launcher(folder, scenario, ranks):
     """Statuses of processes that nobody supervises; two are announced, some are started."""
     with socket.socket() as free:

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 import torch
+from analysis.model_state import state_of
 from tiny_models import build_tiny, tiny_input_ids
-from transformers import AttentionInterface
 
 import hf_ess
 
@@ -19,27 +19,6 @@ analyze = partial(hf_ess.analyze, progress=False)
 
 class Failure(Exception):  # noqa: N818 - not an error of the package
     """What a model raises in these tests."""
-
-
-def _state(model):
-    """Everything that an analysis touches."""
-    hooks = [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
-        for m in model.modules()
-    ]
-    return {
-        "training": [module.training for module in model.modules()],
-        "hooks": hooks,
-        "gradients": [weight.requires_grad for weight in model.parameters()],
-        "implementation": model.config._attn_implementation,
-        "get_interface": AttentionInterface.get_interface,
-        "threads": torch.get_num_threads(),
-        "grad mode": torch.is_grad_enabled(),
-        "filters": list(warnings.filters),
-        "modes": len(torch.overrides._get_current_function_mode_stack()),
-        "attributes": {name: set(vars(module)) for name, module in model.named_modules()},
-        "random": torch.get_rng_state().tolist(),
-    }
 
 
 @pytest.fixture
@@ -68,9 +47,9 @@ def test_after_a_success(model_type):
     ids = tiny_input_ids(model)
     with torch.no_grad():
         logits = model(input_ids=ids).logits
-    before = _state(model)
+    before = state_of(model)
     report = analyze(model, ids)
-    assert _state(model) == before
+    assert state_of(model) == before
     assert len(report.verified_layers) == 2
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, logits)
@@ -84,10 +63,10 @@ def test_after_a_failure(model_type, error, length):
     model = build_tiny(model_type)
     norms = [name for name, module in model.named_modules() if "norm" in name.lower()]
     handle = _fail_in(model, norms[-1], error, length=length)
-    before = _state(model)
+    before = state_of(model)
     with pytest.raises((Failure, hf_ess.AnalysisInterrupted)):
         analyze(model, tiny_input_ids(model, length=23))
-    assert _state(model) == before
+    assert state_of(model) == before
     handle.remove()
     assert len(analyze(model, tiny_input_ids(model, length=23)).verified_layers) == 2
 
@@ -97,13 +76,13 @@ def test_after_bad_weights():
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight.fill_(torch.nan)
     model.train()
-    before = _state(model)
+    before = state_of(model)
     with (
         pytest.warns(UserWarning, match="training mode"),
         pytest.raises(hf_ess.NonFiniteError),
     ):
         analyze(model, tiny_input_ids(model))
-    assert _state(model) == before
+    assert state_of(model) == before
 
 
 def test_training_flags_come_back_module_by_module():
@@ -111,10 +90,10 @@ def test_training_flags_come_back_module_by_module():
     frozen = {"model.layers.0", "model.layers.1.self_attn.q_proj", "model.norm"}
     for name in frozen:
         model.get_submodule(name).training = False
-    before = _state(model)
+    before = state_of(model)
     with pytest.warns(UserWarning, match="was in training mode") as told:
         report = analyze(model, tiny_input_ids(model))
-    assert _state(model) == before
+    assert state_of(model) == before
     assert {n for n, m in model.named_modules() if not m.training} == frozen
     assert len(told) == 1
     assert report.warnings == [str(told[0].message)]
@@ -125,12 +104,12 @@ def test_training_flags_come_back_module_by_module():
 
 def test_a_warning_that_is_an_error_restores_too():
     model = build_tiny("llama").train()
-    before = _state(model)
+    before = state_of(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="training mode"):
             analyze(model, tiny_input_ids(model))
-    assert _state(model) == before
+    assert state_of(model) == before
 
 
 def test_works_in_inference_mode_and_with_gradients_on():
