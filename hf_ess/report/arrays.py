@@ -37,8 +37,14 @@ def report_arrays(layers: list[LayerESS], samples: list[SampleInfo]) -> Arrays:
         if layer.singular_values is not None:
             arrays[prefix + "singular_values"] = np.ascontiguousarray(layer.singular_values)
     for number, sample in enumerate(samples):
-        arrays[f"sample.{number:05d}.token_ids"] = sample.token_ids
+        if sample.token_ids is not None:
+            arrays[ids_name(number)] = sample.token_ids
     return arrays
+
+
+def ids_name(number: int) -> str:
+    """What the token ids of the sample of that number are called."""
+    return f"sample.{number:05d}.token_ids"
 
 
 def layer_arrays(

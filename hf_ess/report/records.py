@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,11 @@ class SampleInfo:
         text_sha256: SHA-256 of the UTF-8 text in hexadecimal, None where tokens were passed.
         tokens: the decoded text of each token (`" the"`, not `"\u0120the"`), None without a
             tokenizer.
-        token_ids: int64 `[L]`.
+        token_ids: int64 `[L]`, None where the text is withheld, as in a published report.
 
     Raises:
-        InvalidInputError: the number of tokens or ids is not the length.
+        InvalidInputError: the number of tokens or ids is not the length, or tokens come without
+            ids.
 
     Example:
         >>> SampleInfo(length=2, token_ids=[5, 7], tokens=["a", " b"]).tokens
@@ -33,15 +34,18 @@ class SampleInfo:
     length: int
     text_sha256: str | None = None
     tokens: list[str] | None = None
-    token_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    token_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         self.length = int(self.length)
-        self.token_ids = np.asarray(self.token_ids, dtype=np.int64)
+        counts: dict[str, tuple[int, ...]] = {}
+        if self.token_ids is not None:
+            self.token_ids = np.asarray(self.token_ids, dtype=np.int64)
+            counts["token_ids"] = self.token_ids.shape
         if self.tokens is not None:
+            if self.text_withheld:
+                raise InvalidInputError("SampleInfo has tokens, and their token_ids are withheld.")
             self.tokens = [str(token) for token in self.tokens]
-        counts = {"token_ids": self.token_ids.shape}
-        if self.tokens is not None:
             counts["tokens"] = (len(self.tokens),)
         for name, shape in counts.items():
             if shape != (self.length,):
@@ -49,6 +53,11 @@ class SampleInfo:
                     f"SampleInfo.{name} has shape {list(shape)}, the sample has "
                     f"{self.length} tokens."
                 )
+
+    @property
+    def text_withheld(self) -> bool:
+        """Whether the token ids, and with them the text, are not in the report."""
+        return self.token_ids is None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The form of `report.json`, checked by hand so that loading needs no further package.
 
-`docs/schema/report-v2.schema.json` says the same for other programs; tests keep the two together.
+`docs/schema/report-v3.schema.json` says the same for other programs; tests keep the two together.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Kinds = tuple[type, ...]
@@ -52,14 +53,20 @@ LAYER = {
     "state_size": (int, NOTHING),
     "verified": BOOLEAN,
 }
-SAMPLE = {"length": INTEGER, "text_sha256": (str, NOTHING), "tokens": (list, NOTHING)}
-# What the first version lacks; `LayerESS` knows what it stood for.
-ADDED_TO_LAYERS = ("method_reason",)
+SAMPLE = {
+    "length": INTEGER,
+    "text_sha256": (str, NOTHING),
+    "text_withheld": BOOLEAN,
+    "tokens": (list, NOTHING),
+}
+# The version that brought a key; whoever reads an older report knows what it stood for.
+ADDED_IN = {"method_reason": 2, "text_withheld": 3}
+SHA256 = re.compile("[0-9a-f]{64}")
 UNSUPPORTED = {"index": INTEGER, "mixer": TEXT, "name": TEXT, "reason": TEXT}
 
 
 def check_document(document: object) -> None:
-    """Refuse a document that lacks a key, has one too many, or a value of another type.
+    """Refuse a document that lacks a key, has one too many, or a value of another form.
 
     Raises:
         ValueError: the message names the place, such as `content.layers[3].groups`.
@@ -72,20 +79,25 @@ def check_document(document: object) -> None:
     """
     checked = _check_object(document, DOCUMENT, "the document")
     content = checked["content"]
-    layer = dict(LAYER)
-    if checked["schema_version"] == 1:
-        layer = {name: kinds for name, kinds in LAYER.items() if name not in ADDED_TO_LAYERS}
+    version = checked["schema_version"]
     _check_object(content, CONTENT, "content")
     _check_object(content["arrays"], ARRAYS, "content.arrays")
-    for name, form in (("layers", layer), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
+    for name, form in (("layers", LAYER), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
+        known = {key: kinds for key, kinds in form.items() if ADDED_IN.get(key, 1) <= version}
         for number, record in enumerate(content[name]):
-            _check_object(record, form, f"content.{name}[{number}]")
+            _check_object(record, known, f"content.{name}[{number}]")
     _check_items(content, "positions", INTEGER, "content")
     _check_items(content, "tolerances", NUMBER, "content")
     _check_items(content, "warnings", TEXT, "content")
     _check_items(content, "window", INTEGER, "content")
     for number, sample in enumerate(content["samples"]):
-        _check_items(sample, "tokens", TEXT, f"content.samples[{number}]")
+        place = f"content.samples[{number}]"
+        _check_items(sample, "tokens", TEXT, place)
+        _check_sha256(sample, "text_sha256", place)
+        if sample.get("text_withheld") and sample["tokens"] is not None:
+            raise ValueError(f"{place} has tokens, and its text is withheld")
+    _check_sha256(content["arrays"], "sha256", "content.arrays")
+    _check_sha256(checked, "content_sha256", "the document")
 
 
 def _check_object(value: object, form: dict[str, Kinds], place: str) -> dict[str, Any]:
@@ -105,6 +117,11 @@ def _check_items(parent: dict[str, Any], name: str, kinds: Kinds, place: str) ->
     for number, item in enumerate(parent[name] or ()):
         if not _is_a(item, kinds):
             raise ValueError(f"{place}.{name}[{number}] is of type {type(item).__name__}")
+
+
+def _check_sha256(parent: dict[str, Any], name: str, place: str) -> None:
+    if parent[name] is not None and not SHA256.fullmatch(parent[name]):
+        raise ValueError(f"{place}.{name} is no SHA-256 in hexadecimal")
 
 
 def _is_a(value: object, kinds: Kinds) -> bool:

@@ -18,7 +18,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from hf_ess.errors import HfEssError, OutputPathError, ReportError
-from hf_ess.report.arrays import layer_arrays, report_arrays
+from hf_ess.report.arrays import ids_name, layer_arrays, report_arrays
 from hf_ess.report.files import replace_together
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.records import SampleInfo, UnsupportedLayer, plain
@@ -27,7 +27,7 @@ from hf_ess.report.schema import check_document
 if TYPE_CHECKING:
     from hf_ess.report.report import ESSReport
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_VERSION = 1
 JSON_NAME = "report.json"
 ARRAYS_NAME = "arrays.safetensors"
@@ -38,6 +38,7 @@ LAYER_FIELDS = (
 REPORT_FIELDS = (
     "relative", "scope", "complete", "incomplete_reason", "provenance", "warnings",
 )  # fmt: skip
+SAMPLE_FIELDS = ("length", "text_sha256", "text_withheld", "tokens")
 
 
 def save_report(
@@ -48,6 +49,7 @@ def save_report(
     Raises:
         OutputPathError: the folder cannot be written, its disk is full, or it holds a report
             and `overwrite` is off. An earlier report there is then unharmed.
+        ReportError: the report holds something that a saved one cannot.
     """
     target = Path(folder)
     if not overwrite and (target / JSON_NAME).exists():
@@ -62,7 +64,11 @@ def save_report(
 
 
 def serialize(report: ESSReport) -> tuple[dict[str, Any], bytes]:
-    """The JSON document and the bytes of the array file."""
+    """The JSON document and the bytes of the array file.
+
+    Raises:
+        ReportError: the report holds something that a saved one cannot.
+    """
     arrays = safetensors.numpy.save(report_arrays(report.layers, report.samples))
     content: dict[str, Any] = {name: plain(getattr(report, name)) for name in REPORT_FIELDS}
     content |= {
@@ -73,10 +79,7 @@ def serialize(report: ESSReport) -> tuple[dict[str, Any], bytes]:
         },
         "layers": [{name: getattr(x, name) for name in LAYER_FIELDS} for x in report.layers],
         "positions": report.positions.tolist(),
-        "samples": [
-            {"length": x.length, "text_sha256": x.text_sha256, "tokens": x.tokens}
-            for x in report.samples
-        ],
+        "samples": [{name: getattr(x, name) for name in SAMPLE_FIELDS} for x in report.samples],
         "tolerances": list(report.tolerances),
         "unsupported": [
             {"name": x.name, "index": x.index, "mixer": x.mixer, "reason": x.reason}
@@ -90,6 +93,14 @@ def serialize(report: ESSReport) -> tuple[dict[str, Any], bytes]:
         "content": content,
         "content_sha256": content_sha256(content),
     }
+    try:
+        check_document(document)
+    except ValueError as error:
+        raise ReportError(
+            f"The report cannot be written: {error}.",
+            causes=["a field was set to a value of another type"],
+            fix="Put it right; docs/schema says what each field holds.",
+        ) from error
     return document, arrays
 
 
@@ -132,10 +143,7 @@ def _build(created_at: str, content: dict[str, Any], arrays: dict[str, Any]) -> 
         )
         for number, record in enumerate(content["layers"])
     ]
-    samples = [
-        SampleInfo(**record, token_ids=arrays[f"sample.{number:05d}.token_ids"])
-        for number, record in enumerate(content["samples"])
-    ]
+    samples = [_sample(number, record, arrays) for number, record in enumerate(content["samples"])]
     return ESSReport(
         layers=layers,
         unsupported=[UnsupportedLayer(**record) for record in content["unsupported"]],
@@ -146,6 +154,13 @@ def _build(created_at: str, content: dict[str, Any], arrays: dict[str, Any]) -> 
         created_at=created_at,
         **{name: content[name] for name in REPORT_FIELDS},
     )
+
+
+def _sample(number: int, record: dict[str, Any], arrays: dict[str, Any]) -> SampleInfo:
+    # The first two versions withhold nothing.
+    withheld = record.get("text_withheld", False)
+    fields = {name: value for name, value in record.items() if name != "text_withheld"}
+    return SampleInfo(**fields, token_ids=None if withheld else arrays[ids_name(number)])
 
 
 def _read_document(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hf_ess.report.schema import UNSUPPORTED as REFUSED
 from hf_ess.report.storage import content_sha256
 
 SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "docs/schema/report-v2.schema.json").read_text("utf-8")
+    (Path(__file__).parents[2] / "docs/schema/report-v3.schema.json").read_text("utf-8")
 )
 
 
@@ -71,6 +71,7 @@ def test_round_trip_is_exact(report, tmp_path):
     for mine, theirs in zip(report.samples, loaded.samples, strict=True):
         assert (mine.length, mine.tokens) == (theirs.length, theirs.tokens)
         assert mine.text_sha256 == theirs.text_sha256
+        assert (mine.text_withheld, theirs.text_withheld) == (False, False)
         assert same_bits(mine.token_ids, theirs.token_ids)
     for mine, theirs in zip(report.layers, loaded.layers, strict=True):
         for name in ("index", "name", "call", "mixer", "groups", "multiplicity", "state_size"):
@@ -180,7 +181,7 @@ DAMAGES = {
     "nan": (lambda f: (f / "report.json").write_text('{"schema_version": NaN}'), "NaN"),
     "bit": (lambda f: flip_a_bit(f / "arrays.safetensors"), "SHA-256"),
     "edited": (lambda f: edited(f, lambda d: d["content"].update(scope="all")), "SHA-256"),
-    "newer": (lambda f: edited(f, lambda d: d.update(schema_version=3)), "newer hf_ess"),
+    "newer": (lambda f: edited(f, lambda d: d.update(schema_version=4)), "newer hf_ess"),
     "version true": (lambda f: edited(f, lambda d: d.update(schema_version=True)), "version is"),
     "no content": (lambda f: edited(f, lambda d: d.pop("content")), "lacks 'content'"),
     "extra": (lambda f: edited(f, lambda d: d["content"].update(x=1)), "unknown key 'x'"),
@@ -314,12 +315,3 @@ def test_loading_needs_no_heavy_package(report, tmp_path):
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-
-
-def test_a_report_of_the_first_schema_version_still_loads():
-    old = ESSReport.load(Path(__file__).parent / "data/report-v1")
-    assert [layer.method for layer in old.layers] == ["svd", "svd"]
-    assert old.average_ess() == pytest.approx(1.0374219020505484, rel=1e-15)
-    for layer in old.layers:
-        assert layer.method_reason == ""
-        assert (layer.entropy_half_width == 0).all()
