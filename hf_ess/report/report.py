@@ -210,6 +210,28 @@ class ESSReport:
 
         return load_report(folder)
 
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        folder: str = "ess",
+        repo_type: str = "model",
+        token: str | None = None,
+    ) -> ESSReport:
+        """Read the report that `push_to_hub` published in a repository of the Hub.
+
+        Raises:
+            HubError: there is no such repository, revision or report, or no connection.
+            ReportError: the report is damaged, or was written by a newer hf_ess.
+        """
+        from hf_ess.hub import report_from_hub
+
+        return report_from_hub(
+            repo_id, revision=revision, folder=folder, repo_type=repo_type, token=token
+        )
+
     def fingerprint(self) -> str:
         """SHA-256 of the content: equal for equal measurements, whenever they were made."""
         from hf_ess.report.storage import serialize
