@@ -49,7 +49,7 @@ def test_what_is_written_otherwise_is_refused(tmp_path, text):
 
 def test_circles_and_missing_modules_are_named(tmp_path):
     _modules(tmp_path, a='import { b } from "./b.js";\n', b='import { a } from "./a.js";\n')
-    with pytest.raises(OutputPathError, match="a.js imports b.js imports a.js"):
+    with pytest.raises(OutputPathError, match=r"a\.js imports b\.js imports a\.js"):
         bundle.script("a.js", tmp_path)
     with pytest.raises(OutputPathError, match=r"none\.js"):
         bundle.script("none.js", tmp_path)
