@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from hf_ess.errors import (
     AdapterError,
+    CancelledError,
     HfEssError,
     HubError,
     InvalidInputError,
     InvalidTypeError,
     JobError,
+    LimitError,
     MemoryBudgetError,
     MissingDependencyError,
     ModelLoadError,
@@ -63,6 +65,7 @@ _HOME_OF = {
 __all__ = [
     "AdapterError",
     "AnalysisInterrupted",
+    "CancelledError",
     "ESSReport",
     "HfEssError",
     "HubError",
@@ -71,6 +74,7 @@ __all__ = [
     "JobError",
     "LayerESS",
     "LayerOperator",
+    "LimitError",
     "MemoryBudgetError",
     "MissingDependencyError",
     "ModelLoadError",

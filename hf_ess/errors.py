@@ -101,6 +101,14 @@ class HubError(HfEssError, OSError):
     """The Hub refused, could not be reached, or does not hold what was asked for."""
 
 
+class LimitError(HfEssError, ValueError):
+    """A request is larger than a server allows, or comes while it has too much to do."""
+
+
+class CancelledError(HfEssError, RuntimeError):
+    """A measurement was cancelled by whoever asked for it."""
+
+
 class NumericalFloorWarning(UserWarning):
     """A tolerance lies below the rounding floor of the spectra; its counts are noise."""
 
