@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from model_adapters.weights import execution_devices, is_packed
 
 PACKAGES = ("hf-ess", "torch", "transformers", "numpy", "huggingface_hub", "safetensors")
+# Where transformers puts Python files that come with a checkpoint.
+REMOTE_CODE = "transformers_modules."
 
 
 def library_versions() -> dict[str, str]:
@@ -34,8 +37,11 @@ def model_provenance(model: nn.Module) -> dict[str, Any]:
     config = getattr(model, "config", None)
     weights = dict(model.named_parameters())
     tied = getattr(model, "all_tied_weights_keys", None) or {}
+    name = str(getattr(config, "_name_or_path", "") or type(model).__name__)
     return {
-        "model": getattr(config, "_name_or_path", "") or type(model).__name__,
+        "model": name,
+        "model_is_local": name.lower().endswith(".gguf")
+        or os.path.exists(os.path.expanduser(name)),
         "model_class": type(model).__name__,
         "model_type": getattr(config, "model_type", ""),
         "revision": getattr(config, "_commit_hash", None) or "",
@@ -53,6 +59,7 @@ def model_provenance(model: nn.Module) -> dict[str, Any]:
         "quantization": _quantization(model),
         "device": _joined(str(device) for device in execution_devices(model).values()),
         "attention_implementation": getattr(config, "_attn_implementation", None) or "",
+        "remote_code": type(model).__module__.startswith(REMOTE_CODE),
     }
 
 

@@ -324,6 +324,8 @@ class AnalysisRun:
             "versions": library_versions(),
             "settings": {
                 "method": self.settings.method,
+                "accuracy": self.settings.accuracy,
+                "keep_singular_values": self.settings.keep_singular_values,
                 "memory_budget": self.settings.memory_budget,
                 "batch_size": self.batch_size,
                 "layers": None if self.layers is None else list(self.layers),

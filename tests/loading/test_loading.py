@@ -231,3 +231,16 @@ def test_the_report_says_which_model_it_was(llama_folder):
         "device": "cpu",
     }
     assert report.provenance["versions"]["transformers"]
+    assert report.provenance["model_is_local"] is True
+
+
+def test_the_report_says_how_it_was_measured(llama_folder, tiny_llama):
+    plain = hf_ess.analyze(llama_folder, "w5 w6 w7", progress=False)
+    asked = hf_ess.analyze(
+        llama_folder, "w5 w6 w7", progress=False, accuracy="exact", keep_singular_values=True
+    )
+    names = ("accuracy", "keep_singular_values")
+    assert [plain.provenance["settings"][name] for name in names] == ["certified", False]
+    assert [asked.provenance["settings"][name] for name in names] == ["exact", True]
+    by_object = hf_ess.analyze(tiny_llama, torch.arange(5)[None], progress=False)
+    assert by_object.provenance["model_is_local"] is False

@@ -90,6 +90,7 @@ def test_run_where_it_is_trusted(remote, marker):
     )
     assert marker.read_text() == "executed"
     assert report.provenance["model_class"] == "FarForCausalLM"
+    assert report.provenance["remote_code"] is True
     assert len(report.verified_layers) == 2
 
 
@@ -106,4 +107,5 @@ def test_a_known_type_does_not_run_code_that_comes_along(remote, marker):
     (remote / "config.json").write_text(json.dumps(config))
     report = hf_ess.analyze(remote, "w5 w6 w7 w8", progress=False)
     assert report.provenance["model_class"] == "LlamaForCausalLM"
+    assert report.provenance["remote_code"] is False
     assert not marker.exists()
