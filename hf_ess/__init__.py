@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hf_ess.metrics import entropy_ess, tolerance_ess
     from hf_ess.progress import Progress
     from hf_ess.report import ESSReport, LayerESS
+    from hf_ess.report.comparison import Comparison, compare
     from hf_ess.spectra import Spectra, block_singular_values
     from model_adapters import LayerOperator, record_operators, register_adapter
 
@@ -49,12 +50,14 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "AnalysisInterrupted": "hf_ess.analysis",
+    "Comparison": "hf_ess.report.comparison",
     "ESSReport": "hf_ess.report",
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
     "Progress": "hf_ess.progress",
     "Spectra": "hf_ess.spectra",
     "analyze": "hf_ess.analysis",
+    "compare": "hf_ess.report.comparison",
     "block_singular_values": "hf_ess.spectra",
     "entropy_ess": "hf_ess.metrics",
     "record_operators": "model_adapters",
@@ -66,6 +69,7 @@ __all__ = [
     "AdapterError",
     "AnalysisInterrupted",
     "CancelledError",
+    "Comparison",
     "ESSReport",
     "HfEssError",
     "HubError",
@@ -93,6 +97,7 @@ __all__ = [
     "__version__",
     "analyze",
     "block_singular_values",
+    "compare",
     "entropy_ess",
     "record_operators",
     "register_adapter",

@@ -17,7 +17,7 @@ from hf_ess.report.names import ENTROPY, Metric
 from hf_ess.report.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
     from rich.table import Table
 
     from hf_ess.report.report import ESSReport
@@ -66,12 +66,17 @@ class SummaryView:
 
 def summary(report: ESSReport, width: int = 120) -> str:
     """The tables and notes of a report as plain text without colours, at most `width` wide."""
+    return plain_text(SummaryView(report), width)
+
+
+def plain_text(view: ConsoleRenderable, width: int) -> str:
+    """What rich would print, without colours, at most `width` wide."""
     from rich.console import Console
 
     width = max(width, NARROWEST)
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(SummaryView(report))
+        console.print(view)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
