@@ -1,7 +1,8 @@
-"""The page's modules as one script and one style sheet, without a build step."""
+"""The page's modules and their style as one script, without a build step."""
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -11,8 +12,10 @@ from hf_ess.errors import OutputPathError
 STATIC = Path(__file__).parent / "static"
 ENTRY = "mount.js"
 BRIDGE = "bridge.js"
-STYLE = "*.css"
-_IMPORT = re.compile(r'^import\s*(?:\{(?P<names>[^}]*)\}\s*from\s*)?"\./(?P<file>[\w.-]+)";$', re.M)
+STYLE, STYLE_SHEET = "style.js", "style.css"
+_IMPORT = re.compile(
+    r'^import\s*(?:\{(?P<names>[^}]*)\}\s*from\s*)?"\./(?P<file>[\w.-]+)";[^\n]*$', re.M
+)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.M)
 _EXPORTED = re.compile(r"^export (?:async )?(?:function|const|let|class) (?P<name>\w+)", re.M)
 _OTHER = re.compile(r"^(?:import|export)\b.*$", re.M)
@@ -23,7 +26,8 @@ def script(entry: str = ENTRY, folder: Path = STATIC) -> str:
     """A module and all that it imports, in one function, so that nothing leaks into the page.
 
     Modules import names from files beside them, and export functions, classes and constants:
-    `import { a, b as c } from "./other.js";` and `export function a() {...}`.
+    `import { a, b as c } from "./other.js";` and `export function a() {...}`. The module
+    `style.js` is made of `style.css`: it exports that text as `STYLE`.
 
     Raises:
         OutputPathError: a module is missing, imports itself by others, or is written otherwise.
@@ -34,12 +38,6 @@ def script(entry: str = ENTRY, folder: Path = STATIC) -> str:
     text = f'(() => {{\n"use strict";\nconst modules = {{}};\n{modules}\n}})();\n'
     # An end tag inside of the script would end it.
     return text.replace("</script", "<\\/script")
-
-
-@cache
-def style(folder: Path = STATIC) -> str:
-    """Every style sheet of the page, in the order of their names."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob(STYLE)))
 
 
 @cache
@@ -74,6 +72,8 @@ def _fetched(found: re.Match[str]) -> str:
 
 
 def _read(name: str, folder: Path) -> str:
+    if name == STYLE:
+        return f"export const STYLE = {json.dumps(_read(STYLE_SHEET, folder))};\n"
     try:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:

@@ -27,7 +27,7 @@ def view_element(cell: Callable[[Any], Any]) -> Any:
         value=None,
         html_template=HOST,
         js_on_load=bundle.bridge(),
-        head=f"<style>{bundle.style()}</style><script>{bundle.script()}</script>",
+        head=f"<script>{bundle.script()}</script>",
         server_functions=[cell],
         apply_default_css=False,
         elem_id=VIEW_ID,

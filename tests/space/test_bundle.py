@@ -37,6 +37,14 @@ def test_a_script_cannot_end_itself(tmp_path):
     assert "</script" not in bundle.script("a.js", tmp_path)
 
 
+def test_the_style_is_a_module(tmp_path):
+    _modules(tmp_path, a='import { STYLE } from "./style.js"; // made\nwindow.style = STYLE;\n')
+    (tmp_path / "style.css").write_text('a { content: "b"; }\n')
+    text = bundle.script("a.js", tmp_path)
+    assert r'const STYLE = "a { content: \"b\"; }\n";' in text
+    assert 'const { STYLE } = modules["style.js"];' in text
+
+
 @pytest.mark.parametrize(
     "text",
     ['import x from "./b.js";\n', "export default 5;\n", 'export { a } from "./b.js";\n'],
