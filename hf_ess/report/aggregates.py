@@ -183,6 +183,11 @@ def _is_sum(reduction: str) -> bool:
     return reduction == "sum"
 
 
+def widest_half_width(layers: Iterable[LayerESS]) -> float:
+    """The widest relative interval in any verified layer, 0 where all values are exact."""
+    return max((largest_half_width(layer) for layer in layers if layer.verified), default=0.0)
+
+
 def largest_half_width(layer: LayerESS) -> float:
     """The widest relative interval around any entropy-ESS of a layer, 0 where all are exact."""
     known = layer.entropy_half_width[~np.isnan(layer.entropy_half_width)]

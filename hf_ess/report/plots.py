@@ -68,9 +68,6 @@ def plot(
 def plot_all(report: ESSReport, folder: str | os.PathLike[str]) -> list[Path]:
     """Write every kind of figure as PNG and return the paths.
 
-    The curve over positions is drawn for the first tolerance: entropy-ESS is normalised by
-    another sum at every position and can mislead there.
-
     Raises:
         OutputPathError: the folder cannot be written.
         ReportError: no layer is verified.
@@ -78,16 +75,23 @@ def plot_all(report: ESSReport, folder: str | os.PathLike[str]) -> list[Path]:
     target = Path(folder)
     with translated_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    over_positions: Metric = report.tolerances[0] if report.tolerances else ENTROPY
     paths = []
     for kind, metric in (
         ("heatmap", ENTROPY),
         ("profile", ENTROPY),
-        ("positions", over_positions),
+        ("positions", curve_metric(report)),
     ):
         paths.append(target / f"{kind}.png")
         plot(report, kind, paths[-1], metric)
     return paths
+
+
+def curve_metric(report: ESSReport) -> Metric:
+    """What is drawn over positions unless another metric is asked for: the first tolerance.
+
+    Entropy-ESS is normalised by another sum at every position and can mislead there.
+    """
+    return report.tolerances[0] if report.tolerances else ENTROPY
 
 
 def heatmap(report: ESSReport, metric: Metric) -> Figure:

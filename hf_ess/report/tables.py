@@ -90,9 +90,14 @@ def layer_tables(report: ESSReport, width: int = 120) -> list[Table]:
 
     Utilization is that of the entropy-ESS.
     """
-    layers = report.layers
-    first = Column("layer", [layer.label for layer in layers], justify_right=False)
-    return fitted_tables(_title(report), first, list(_layer_columns(report)), width)
+    first, *rest = layer_columns(report)
+    return fitted_tables(_title(report), first, rest, width)
+
+
+def layer_columns(report: ESSReport) -> list[Column]:
+    """The columns of the table of layers, the first of which names them."""
+    first = Column("layer", [layer.label for layer in report.layers], justify_right=False)
+    return [first, *_layer_columns(report)]
 
 
 def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
@@ -102,22 +107,31 @@ def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
         ReportError: no layer is verified.
     """
     used = len(report.verified_layers)
+    first, *rest = model_columns(report)
+    title = f"Model, over {used} verified layer{'s' if used != 1 else ''}"
+    return fitted_tables(title, first, rest, width)
+
+
+def model_columns(report: ESSReport) -> list[Column]:
+    """The columns of the table of metrics, the first of which names them.
+
+    Raises:
+        ReportError: no layer is verified.
+    """
     metrics = report.metrics
     averages = [number(report.average_ess(x)) + model_flag(report, x) for x in metrics]
     errors = [number(report.standard_error(metric)) for metric in metrics]
     means = [number(report.total_ess(metric)) for metric in metrics]
     sums = [number(report.total_ess(metric, layers="sum")) for metric in metrics]
     shares = [share(report.utilization(metric)) for metric in metrics]
-    columns = [
+    return [
+        Column("metric", [report.metric_label(x) for x in metrics], justify_right=False),
         Column("average\nper channel", averages),
         Column("standard error\nover texts", errors),
         Column("total,\nmean of layers", means),
         Column("total,\nsum of layers", sums),
         Column("utilization", shares),
     ]
-    labels = [report.metric_label(metric) for metric in metrics]
-    title = f"Model, over {used} verified layer{'s' if used != 1 else ''}"
-    return fitted_tables(title, Column("metric", labels, justify_right=False), columns, width)
 
 
 def notes(report: ESSReport) -> list[str]:
@@ -125,17 +139,21 @@ def notes(report: ESSReport) -> list[str]:
     lines = []
     if not report.complete:
         lines.append(f"INCOMPLETE: {report.incomplete_reason}")
-    lines += _flag_notes(report)
-    lines += [
-        f"Not verified: {layer.name}: {layer.reason}"
-        for layer in report.layers
-        if not layer.verified
-    ]
-    lines += [
-        f"Unsupported: {layer.name} ({layer.mixer}): {layer.reason}" for layer in report.unsupported
-    ]
+    widest = aggregates.widest_half_width(report.layers)
+    if widest > 0:
+        lines.append(f"Entropy-ESS is certified: no value is off by more than {share(widest)}")
+    lines += flag_notes(report)
+    lines += layer_notes(report)
     lines += [f"Warning: {warning}" for warning in report.warnings]
     return [printable(line) for line in lines]
+
+
+def layer_notes(report: ESSReport) -> list[str]:
+    """Each layer that enters no average, and why; not yet made safe to print."""
+    return [
+        *(f"Not verified: {x.name}: {x.reason}" for x in report.layers if not x.verified),
+        *(f"Unsupported: {x.name} ({x.mixer}): {x.reason}" for x in report.unsupported),
+    ]
 
 
 def number(value: float) -> str:
@@ -216,18 +234,15 @@ def model_flag(report: ESSReport, metric: Metric) -> str:
     return "".join(sorted(flags))
 
 
-def _flag_notes(report: ESSReport) -> list[str]:
+def flag_notes(report: ESSReport) -> list[str]:
+    """What the marks mean that stand behind numbers of this report."""
     verified = [layer for layer in report.layers if layer.verified]
     flags = {mark for x in verified for tau in report.tolerances for mark in flag(x, tau)}
     meaning = {
         "*": "the tolerance is at or below the rounding error of some blocks; do not trust it",
         "~": "some singular values are too close to the tolerance to be counted for certain",
     }
-    widest = max((aggregates.largest_half_width(layer) for layer in verified), default=0.0)
-    certified = f"Entropy-ESS is certified: no value is off by more than {share(widest)}"
-    return [certified] * (widest > 0) + [
-        f"{mark} {text}" for mark, text in meaning.items() if mark in flags
-    ]
+    return [f"{mark} {text}" for mark, text in meaning.items() if mark in flags]
 
 
 def _title(report: ESSReport) -> str:
