@@ -14,6 +14,8 @@ import typer
 import hf_ess
 from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
+from hf_ess.cli.compare_command import compare
+from hf_ess.cli.leaderboard_command import leaderboard
 from hf_ess.cli.space_command import space
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 app.command()(analyze)
 app.command()(adapters)
+app.command()(compare)
+app.command()(leaderboard)
 app.add_typer(space, name="space")
 
 

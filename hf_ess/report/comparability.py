@@ -83,7 +83,8 @@ def position_differences(
 
 def comparable(one: Conditions, other: Conditions) -> bool:
     """Whether two reports may stand in one table."""
-    return not differences([one, other], ["", "other"])
+    rules = [*_setting_rules([one]), *_RULES]
+    return all(rule.same(one, other) and rule.usable(one) and rule.usable(other) for rule in rules)
 
 
 def connected(conditions: Sequence[Conditions], same: Same) -> list[list[int]]:
@@ -100,6 +101,7 @@ def not_comparable(found: Sequence[Difference], what: str) -> NotComparableError
     """The error that lists every difference at once."""
     lines = "\n".join(f"  - {difference}" for difference in found)
     remedies = "; ".join(dict.fromkeys(difference.remedy for difference in found))
+    remedies = remedies[:1].upper() + remedies[1:]
     return NotComparableError(
         f"{what}\n{lines}",
         fix=f"{remedies}. Or pass force=True (--force) to see the numbers side by side all the "

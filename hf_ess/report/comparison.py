@@ -6,11 +6,12 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.report.cells import Cell, csv_table
 from hf_ess.report.comparability import (
     Difference,
     differences,
@@ -133,6 +134,20 @@ class Comparison:
         import pandas as pd
 
         return pd.DataFrame([self._frame_row(row, level) for row in self.rows(level, metric)])
+
+    def to_csv(self, level: ComparisonLevel = "model", metric: Metric | None = None) -> str:
+        """The same as comma-separated values; differences that were overruled have a column.
+
+        Raises:
+            InvalidInputError: the level or the metric is unknown.
+            NotComparableError: positions are not the same places in these reports.
+        """
+        rows = [self._frame_row(row, level) for row in self.rows(level, metric)]
+        overruled = "; ".join(str(difference) for difference in self.differences)
+        if overruled:
+            rows = [row | {"not comparable": overruled} for row in rows]
+        header = list(rows[0]) if rows else []
+        return csv_table(header, [[_plain(row[name]) for name in header] for row in rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the types of JSON; None stands for what does not exist."""
@@ -277,6 +292,11 @@ def _checked_names(names: Sequence[str], count: int) -> tuple[str, ...]:
     if len(set(listed)) != count or not all(name.strip() for name in listed):
         raise InvalidInputError(f"Give every report a name of its own, got {list(listed)}.")
     return listed
+
+
+def _plain(value: Any) -> Cell:
+    """The number itself, which numpy writes with its type."""
+    return cast(Cell, value.item() if isinstance(value, np.generic) else value)
 
 
 def _plain_row(row: Row) -> dict[str, Any]:

@@ -114,8 +114,8 @@ def by_position(comparison: Comparison, metric: Metric) -> Figure:
         _position_curve(found, name, rank) for found, name, rank in _measured(comparison, metric)
     ]
     figure, upper, lower = _panels(comparison, metric, curves, (11.0, 6.5))
+    mark = small_mark(max(len(curve.places) for curve in curves))
     for curve in curves:
-        mark = small_mark(len(curve.places))
         style: dict[str, Any] = {"color": curve.colour, "linewidth": 1.2, "marker": mark}
         upper.plot(curve.places, curve.values, label=curve.name, **style)
         low, high = curve.values - curve.half_widths, curve.values + curve.half_widths
@@ -232,7 +232,7 @@ def _panels(
 
 def _title(comparison: Comparison, metric: Metric) -> str:
     aspects = ", ".join(difference.aspect for difference in comparison.differences)
-    parts = [f"NOT COMPARABLE: other {aspects}"] if aspects else []
+    parts = [f"NOT COMPARABLE ({aspects})"] if aspects else []
     texts = len(comparison.reports[0].samples)
     if not comparison.differences:
         parts.append(f"{texts} text{'s' if texts != 1 else ''}")

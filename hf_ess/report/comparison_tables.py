@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 UNDECIDED = "\N{ALMOST EQUAL TO}"
 SMALLEST_WITH_TWO_DIGITS = 0.01
+SMALLEST_WITH_THREE_DIGITS, LARGEST_WITH_THREE_DIGITS = 0.1, 10
 NOT_DECIDED = "the difference is smaller than what the two numbers may be off: not decided"
 LONGEST_NAME = 36
 LONGEST_LINE_OF_NAME = 14
@@ -113,7 +114,8 @@ def warnings(comparison: Comparison) -> list[str]:
     if not comparison.differences:
         return []
     lines = ["NOT COMPARABLE, shown because that was asked for:"]
-    lines += [f"  - {difference}" for difference in comparison.differences]
+    found = [*comparison.differences, *comparison.position_differences]
+    lines += [f"  - {difference}" for difference in found]
     return [printable(line) for line in lines]
 
 
@@ -154,13 +156,29 @@ def model_tables(comparison: Comparison, rows: Sequence[Row], width: int) -> lis
 
 def comparison_notes(comparison: Comparison) -> list[str]:
     """What the reader has to know besides the numbers, a line each."""
-    lines = [f"Not comparable by position: {x}" for x in comparison.position_differences]
+    by_position = comparison.position_differences if not comparison.differences else ()
+    lines = [f"Not comparable by position: {difference}" for difference in by_position]
+    lines += _assumed_tokens(comparison)
     each = [notes(report) for report in comparison.reports]
     for line in dict.fromkeys(line for said in each for line in said):
         who = [name for name, said in zip(comparison.names, each, strict=True) if line in said]
         everyone = len(who) == len(each)
         lines.append(line if everyone else f"{', '.join(who)}: {line}")
     return [printable(line) for line in lines]
+
+
+def _assumed_tokens(comparison: Comparison) -> list[str]:
+    hidden = [
+        name
+        for name, report in zip(comparison.names, comparison.reports, strict=True)
+        if any(sample.text_withheld for sample in report.samples)
+    ]
+    if not hidden or comparison.differences or comparison.position_differences:
+        return []
+    return [
+        f"By position: {', '.join(hidden)} without tokens; the text has equally many in every "
+        "report, which is taken as the same tokens"
+    ]
 
 
 def headers(names: Sequence[str]) -> list[str]:
@@ -189,7 +207,9 @@ def ratio(value: float) -> str:
         >>> ratio(0.43219), ratio(12.3456), ratio(float("nan"))
         ('0.432', '12.35', '-')
     """
-    return f"{value:.3f}" if abs(value) < 10 else number(value)
+    if 0 < abs(value) < SMALLEST_WITH_THREE_DIGITS:
+        return f"{value:.2g}"
+    return f"{value:.3f}" if abs(value) < LARGEST_WITH_THREE_DIGITS else number(value)
 
 
 def _all_headers(comparison: Comparison) -> list[str]:
