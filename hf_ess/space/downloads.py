@@ -1,0 +1,81 @@
+"""Reports as files to take away; each lies in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.report import ESSReport
+from hf_ess.report.publication import published
+from hf_ess.space.links import KEY
+
+KEPT = 20
+README = """The files of one measurement with hf_ess.
+
+report/       ESSReport: hf_ess.ESSReport.load("report") reads it, hf_ess must be installed
+report/*.png  its plots
+"""
+
+
+class Downloads:
+    """Zip files of reports on disk; only the newest are kept.
+
+    Args:
+        folder: where they lie; a new temporary folder by default.
+        kept: how many of them.
+    """
+
+    def __init__(self, folder: Path | None = None, kept: int = KEPT) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="hf_ess_downloads_"))
+        self.kept = kept
+        self._oldest_first: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def zip_of(self, report: ESSReport, key: str) -> Path:
+        """The report, its plots and a note on both, in one file named after its key.
+
+        Paths of this machine are taken out; the text stays, since it came from who asks.
+
+        Raises:
+            InvalidInputError: the key is none.
+            OutputPathError: the disk is full.
+        """
+        if not KEY.fullmatch(key):
+            raise InvalidInputError("This is no key of a report.")
+        with self._lock:
+            target = self.folder / key / f"hf-ess-{key[:8]}.zip"
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _write(published(report, include_text=True), target)
+            self._oldest_first.pop(key, None)
+            self._oldest_first[key] = None
+            self._forget_oldest()
+        return target
+
+    def close(self) -> None:
+        """Removes every file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget_oldest(self) -> None:
+        for key in list(self._oldest_first)[: -self.kept]:
+            del self._oldest_first[key]
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+
+
+def _write(report: ESSReport, target: Path) -> None:
+    with TemporaryDirectory(dir=target.parent) as folder:
+        inside = Path(folder) / "report"
+        report.save(inside)
+        if any(layer.verified for layer in report.layers):
+            report.plot_all(inside)
+        unfinished = Path(folder) / "unfinished.zip"
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("README.txt", README)
+            for path in sorted(inside.iterdir()):
+                archive.write(path, f"report/{path.name}")
+        unfinished.replace(target)
