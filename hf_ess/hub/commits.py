@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hf_ess.errors import HubError
 from hf_ess.hub.answers import origin
+from hf_ess.hub.patience import RaceLostError
 from hf_ess.hub.refused_cards import CARD_PATH, refused_card
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def send(
     """Lands all files in one commit on top of the one that was read, or nothing.
 
     Raises:
+        RaceLostError: the revision is not where it was.
         HubError: the Hub refuses the card, or large files cannot be stored.
         Exception: those of the client.
     """
@@ -99,6 +101,11 @@ def send(
             create_pr=target.opens,
             free_memory=False,
             gitignore_content=NOTHING_IGNORED,
+        )
+    # The client leaves out what it finds at the newest commit, and says that it has committed.
+    if api.model_info(target.repo_id, revision=target.revision).sha != head.sha:
+        raise RaceLostError(
+            f"{target.repo_id} is changed by others all the time.", fix="Try again in a while."
         )
     try:
         return api.create_commit(

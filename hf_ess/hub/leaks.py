@@ -90,14 +90,15 @@ def _strings(value: Any, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield where, value
     elif isinstance(value, dict):
+        # The place is named in messages, so that it must not be the secret.
+        for number, key in enumerate(value):
+            yield f"{where} (name {number + 1})", key
         for key, item in value.items():
-            yield f"{where}.{key} (name)", key
             yield from _strings(item, f"{where}.{key}")
     elif isinstance(value, list):
-        together = [item for item in value if isinstance(item, str)]
-        yield where, "".join(together)
         for number, item in enumerate(value):
             yield from _strings(item, f"{where}[{number}]")
+        yield where, "".join(item for item in value if isinstance(item, str))
 
 
 def _count(secret: Pattern, parts: Mapping[str, str]) -> int:

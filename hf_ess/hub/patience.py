@@ -16,9 +16,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from hf_ess.errors import HubError
 from hf_ess.hub.answers import PASSING, RACES, origin, status_of, wanted_pause
 
 Result = TypeVar("Result")
+
+
+class RaceLostError(HubError):
+    """Another writer was faster; what was read is not what is there any more."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def kind_of_failure(error: BaseException) -> str | None:
     from httpx2 import ConnectError, NetworkError, RemoteProtocolError, TimeoutException
 
     cause, status = origin(error), status_of(error)
-    if status in RACES:
+    if isinstance(error, RaceLostError) or status in RACES:
         return "race"
     if status in PASSING:
         return "trouble"
