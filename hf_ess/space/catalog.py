@@ -77,12 +77,9 @@ def curated_models() -> list[CatalogModel]:
     first, *others = CURATED
     bundled = bundled_smollm2()
     if bundled is not None:
-        first = replace(
-            first,
-            source=str(bundled),
-            is_local=True,
-            revision=local_facts(bundled).revision,
-        )
+        # Its weights are rounded to four bits, so that it must not go by the name on the Hub.
+        local = _local(bundled)
+        first = replace(local, parameters=first.parameters, mixers=first.mixers)
     return [first, *others]
 
 
@@ -238,11 +235,14 @@ def _of_operator(word: str) -> CatalogModel:
     """A folder or file by its own name, or a Hub id; the curated list may know more of it."""
     path = Path(word).expanduser()
     if path.exists():
-        facts = local_facts(path)
-        resolved = path.resolve()
-        return CatalogModel(
-            printable(resolved.name), str(resolved), True, facts.parameters, "", facts.revision
-        )
+        return _local(path.resolve())
     check_hub_id(word, "Give a folder or file that exists, or an id of the Hub.")
     known = {model.name: model for model in curated_models()}
     return known.get(word) or CatalogModel(word, word)
+
+
+def _local(path: Path) -> CatalogModel:
+    facts = local_facts(path)
+    return CatalogModel(
+        printable(path.name), str(path), True, facts.parameters, revision=facts.revision
+    )

@@ -106,8 +106,7 @@ class Limits:
             )
         if tokens > self.tokens:
             raise LimitError(
-                f"The text has {tokens:,} tokens in this model; this server takes "
-                f"{self.tokens:,}.",
+                f"The text has {tokens:,} tokens in this model; this server takes {self.tokens:,}.",
                 fix=f"Shorten it to about {100 * self.tokens // tokens} % of its length, or "
                 "measure it with hf_ess on your own machine.",
             )

@@ -102,7 +102,7 @@ def test_the_bundled_model_comes_first_and_needs_no_network(monkeypatch, gguf_fi
     hub = FakeHub()
     catalog = Catalog(Limits(), hub=HubModels(hub))
     first = catalog.models[0]
-    assert (first.name, first.source, first.is_local) == (CURATED[0].name, str(gguf_file), True)
+    assert (first.name, first.source, first.is_local) == (gguf_file.name, str(gguf_file), True)
     found = catalog.found(first.name)
     assert found.parameters == 134_515_008
     assert found.revision == local_facts(gguf_file).revision != ""
