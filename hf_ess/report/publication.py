@@ -48,8 +48,9 @@ def published(report: ESSReport, *, include_text: bool = False) -> ESSReport:
     shown = copy.copy(report)
     shown.samples = [x if include_text else _withheld(x) for x in report.samples]
     shown.provenance = _cleaned(report.provenance, clean)
-    if isinstance(report.provenance.get("model"), str):
-        shown.provenance["model"] = clean(_model_name(report))
+    if is_local(report):
+        # The name alone could be one of the Hub.
+        shown.provenance |= {"model": clean(_model_name(report)), "model_is_local": True}
     shown.warnings = [clean(warning) for warning in report.warnings]
     shown.incomplete_reason = clean(report.incomplete_reason)
     shown.scope = clean(report.scope)
@@ -74,10 +75,8 @@ def is_local(report: ESSReport) -> bool:
 
 
 def _model_name(report: ESSReport) -> str:
-    model = str(report.provenance["model"])
-    if not is_local(report):
-        return model
-    name = last_component(model)
+    """The name of a local model."""
+    name = last_component(str(report.provenance["model"]))
     return LOCAL_MODEL if name in _NAMELESS else name
 
 

@@ -97,6 +97,7 @@ def test_the_strings_that_are_left(report):
     shown = published(report)
     assert shown.provenance == {
         "model": "llama-mini",
+        "model_is_local": True,
         "versions": {"torch": "2.13.0+cpu"},
         "settings": {"layers": [0, "layers.0"], "key": None},
         "epsilon": 0.1 + 0.2,
