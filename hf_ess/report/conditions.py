@@ -87,15 +87,19 @@ class Conditions:
         """Whether the positions are the same, or with other tokens spread in the same way."""
         if self.same_tokens(other):
             return self.positions == other.positions
-        longest = max(self.lengths, default=1), max(other.lengths, default=1)
-        one_token = 1 / min(longest)
+        own, others = max(self.lengths, default=1), max(other.lengths, default=1)
+
+        def near(one: int, another: int) -> bool:
+            # Shares of the texts, no further apart than one token of the shorter one is wide.
+            return abs(one * others - another * own) <= max(own, others)
+
         if self.stride is not None and other.stride is not None:
-            far = abs(self.stride / longest[0] - other.stride / longest[1]) > one_token
-            return not far and (self.stride == 1) == (other.stride == 1)
-        if len(self.positions) != len(other.positions):
-            return False
-        places = np.array(self.positions) / longest[0], np.array(other.positions) / longest[1]
-        return bool((abs(places[0] - places[1]) <= one_token).all())
+            all_or_none = (self.stride == 1) == (other.stride == 1)
+            if all_or_none and near(self.stride, other.stride):
+                return True
+        return len(self.positions) == len(other.positions) and all(
+            map(near, self.positions, other.positions)
+        )
 
     def text_label(self) -> str:
         """A short name that is equal for equal texts.
