@@ -22,6 +22,7 @@ from hf_ess.cli.job_options import (
 )
 from hf_ess.errors import HfEssError, InvalidInputError
 from hf_ess.launch import launched_processes
+from hf_ess.written import listed, parsed_positions, whole_numbers
 
 if TYPE_CHECKING:
     from hf_ess.report import ESSReport
@@ -110,7 +111,7 @@ def analyze(
     rank, processes = launched_processes()
     texts = _texts(text, file, stdin_allowed=processes == 1)
     arguments: dict[str, Any] = {
-        "positions": parsed_positions(positions),
+        "positions": parsed_positions(positions, "--positions"),
         "tolerances": tuple(tolerance) if tolerance else (1e-1, 1e-3, 1e-5),
         "relative": relative,
         "window": _parsed_window(window),
@@ -150,18 +151,6 @@ def analyze(
         print(f"wrote {path}", file=sys.stderr)
 
 
-def parsed_positions(words: str) -> Any:
-    """`"auto"`, `"all"`, a stride, or the positions of a comma-separated list.
-
-    Raises:
-        InvalidInputError: none of these.
-    """
-    if words in ("auto", "all"):
-        return words
-    numbers = _whole_numbers("--positions", words)
-    return numbers if "," in words else numbers[0]
-
-
 def parsed_layers(words: str | None) -> list[int | str] | None:
     """Indices, ranges of indices and names from a comma-separated list.
 
@@ -175,7 +164,7 @@ def parsed_layers(words: str | None) -> list[int | str] | None:
     if words is None:
         return None
     layers: list[int | str] = []
-    for word in _listed("--layers", words):
+    for word in listed(words, "--layers"):
         first, dash, last = word.partition("-")
         if first.isdecimal() and not dash:
             layers.append(int(first))
@@ -191,23 +180,8 @@ def parsed_layers(words: str | None) -> list[int | str] | None:
 def _parsed_window(words: str | None) -> Any:
     if words is None:
         return None
-    numbers = _whole_numbers("--window", words)
+    numbers = whole_numbers(words, "--window")
     return tuple(numbers) if "," in words else numbers[0]
-
-
-def _whole_numbers(option: str, words: str) -> list[int]:
-    listed = _listed(option, words)
-    try:
-        return [int(word) for word in listed]
-    except ValueError:
-        raise InvalidInputError(f"{option} {words!r} is not a list of whole numbers.") from None
-
-
-def _listed(option: str, words: str) -> list[str]:
-    listed = [word.strip() for word in words.split(",") if word.strip()]
-    if not listed:
-        raise InvalidInputError(f"{option} {words!r} lists nothing.")
-    return listed
 
 
 def _texts(texts: list[str] | None, files: list[Path] | None, *, stdin_allowed: bool) -> list[str]:
