@@ -73,12 +73,13 @@ class Jobs:
         Args:
             user: whatever tells users apart.
             on_wait: called while the job waits, at once and then about every second.
+            cancel: set it to end the job; noticed within a second while it waits.
 
         Raises:
             LimitError: the user has a job already, or the queue is full.
             CancelledError: the job was cancelled while it waited.
         """
-        job = self._enter(user)
+        job = self._enter(Job(user, cancel or threading.Event()))
         try:
             self._await_turn(job, on_wait)
             yield job
@@ -99,9 +100,9 @@ class Jobs:
             self._changed.notify_all()
         return len(found)
 
-    def _enter(self, user: str) -> Job:
+    def _enter(self, job: Job) -> Job:
         with self._changed:
-            own = sum(job.user == user for job in self._jobs)
+            own = sum(other.user == job.user for other in self._jobs)
             if own >= self._limits.jobs_per_user:
                 raise LimitError(
                     f"You have {own} measurement(s) here already; this server does "
@@ -114,7 +115,6 @@ class Jobs:
                     f"{self._limits.queue} wait.",
                     fix="Try again in a few minutes, or measure with hf_ess on your own machine.",
                 )
-            job = Job(user)
             self._jobs.append(job)
             return job
 
