@@ -67,7 +67,12 @@ class Jobs:
         return len(self._jobs)
 
     @contextmanager
-    def entered(self, user: str, on_wait: Callable[[Waiting], None] | None = None) -> Iterator[Job]:
+    def entered(
+        self,
+        user: str,
+        on_wait: Callable[[Waiting], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Job]:
         """A job of a user, from its turn on; the queue goes on when the context is left.
 
         Args:
