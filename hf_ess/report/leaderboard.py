@@ -172,17 +172,17 @@ def leaderboard(
     Raises:
         InvalidInputError: no report has the metric, or there is no such column.
     """
-    listed = list(entries)
+    grouped = _groups(list(entries))
+    listed = [entry for group in grouped for entry in group]
     columns = _columns(listed, metric)
-    grouped = _groups(listed)
+    key = _sorting(sort, columns, metric)
     rows = [
         ({name: column.value(entry) for name, column in columns.items()}, entry, number)
         for number, group in enumerate(grouped, 1)
         for entry in group
     ]
     apart = [_apart(grouped[0][0], group[0]) for group in grouped]
-    key = _sort_column(sort, columns, listed)
-    ordered = sorted(rows, key=lambda row: (row[2], *_order(row[0][key] if key else None)))
+    ordered = sorted(rows, key=lambda row: (row[2], *_order(key(row[1]))))
     names = (GROUP, APART, *columns)
     return Leaderboard(
         columns=names,
@@ -321,21 +321,22 @@ def _apart(first: Entry, other: Entry) -> list[tuple[str, str]]:
     return [(difference.aspect, str(difference)) for difference in found]
 
 
-def _sort_column(
-    wanted: str | None, columns: dict[str, _Column], entries: Sequence[Entry]
-) -> str | None:
+def _sorting(
+    wanted: str | None, columns: dict[str, _Column], metric: Metric | None
+) -> Callable[[Entry], Cell]:
+    """What rows are sorted by: a column, or in each report the first metric that is shown of it."""
     if wanted is None:
-        scores = [name for name in columns if any(name in entry.scores for entry in entries)]
-        return scores[0] if scores else None
-    if wanted in columns:
-        return wanted
+        return lambda entry: next(
+            (x.average for label, x in entry.scores.items() if _means(label, metric or ENTROPY)),
+            None,
+        )
     found = [name for name in columns if name.lower().startswith(wanted.lower())]
-    if len(found) != 1:
+    if wanted not in columns and len(found) != 1:
         problem = "Several columns begin" if found else "No column begins"
         raise InvalidInputError(
             f"{problem} with {wanted!r}.", fix=f"Use one of: {'; '.join(found or columns)}."
         )
-    return found[0]
+    return columns[wanted if wanted in columns else found[0]].value
 
 
 def _order(value: Cell) -> tuple[int, float, str]:
