@@ -156,10 +156,9 @@ def _coverage(report: ESSReport, measured: int) -> str:
         for reason, names in (("not verified", unverified), ("not supported", unsupported))
         if names
     ]
-    verb = "was" if measured == 1 else "were"
     return (
-        f"The {what}s of {measured} of {counted(found, 'layer')} {verb} verified against the "
-        f"model, and only those count; {'; '.join(missing)}."
+        f"The {what}s of {measured} of {counted(found, 'layer')} were verified against the model, "
+        f"and only those count; {'; '.join(missing)}."
     )
 
 
@@ -255,11 +254,11 @@ def _metric(
 
 
 def _dataset_name(report: ESSReport) -> str:
-    digests = sorted({sample.text_sha256[:8] for sample in report.samples if sample.text_sha256})
+    digests = sorted({sample.text_sha256 for sample in report.samples if sample.text_sha256})
     tokens = counted(sum(sample.length for sample in report.samples), "token")
     if not digests:
         return f"token ids, {tokens}"
-    listed = ", ".join(f"{digest}..." for digest in digests[:MOST_NAMED])
+    listed = ", ".join(f"{digest[:8]}..." for digest in digests[:MOST_NAMED])
     left = len(digests) - MOST_NAMED
     more = f" and {left} more" if left > 0 else ""
     texts = "text" if len(report.samples) == 1 else f"{len(report.samples)} texts"

@@ -83,7 +83,9 @@ def _model_name(report: ESSReport) -> str:
 def _cleaner(report: ESSReport) -> Clean:
     """What is done to every string: a relative path of the model is replaced by its name first."""
     model = report.provenance.get("model")
-    if not isinstance(model, str) or not is_local(report) or not re.search(r"[/\\]", model):
+    # A lone slash is in too many other words.
+    is_path = isinstance(model, str) and len(re.findall(r"[^/\\]+", model)) > 1
+    if not is_path or not is_local(report):
         return without_local_paths
     name = _model_name(report)
     return lambda text: without_local_paths(text.replace(model, name))

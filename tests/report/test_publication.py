@@ -195,6 +195,14 @@ def test_a_relative_path_of_the_model_is_replaced_everywhere():
     assert shown.warnings == ["llama was in training mode"]
 
 
+@pytest.mark.parametrize("model", ["/", "\\", "//", "a\\", "/w"])
+def test_a_name_that_is_hardly_a_path_is_replaced_nowhere_else(model):
+    provenance = {"model": model, "model_is_local": True}
+    shown = published(make_report(provenance=provenance, warnings=["ESS a / TSS", "w and \\n"]))
+    assert shown.warnings == ["ESS a / TSS", "w and \\n"]
+    assert shown.provenance["model"] in ("local model", "a", "w")
+
+
 def test_a_real_report_holds_nothing_of_the_environment(llama_folder, tmp_path):
     text = "w17 w23 w42 w99 w101 w17 w64"
     report = hf_ess.analyze(llama_folder, text, progress=False)
