@@ -19,14 +19,14 @@ POSITIONS = "auto"
 
 
 class Api:
-    """The functions of one server; every call waits in its queue.
+    """The functions of one server for one caller; every call waits in its queue.
 
     Args:
         instrument: measures and keeps.
-        user: whose jobs these are, where a caller is not told apart.
+        user: whose jobs these are.
     """
 
-    def __init__(self, instrument: Instrument, user: str = "the interface of programs") -> None:
+    def __init__(self, instrument: Instrument, user: str) -> None:
         self._instrument = instrument
         self._user = user
 
@@ -65,7 +65,6 @@ class Api:
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
         scope: str = SCOPE,
-        user: str | None = None,
     ) -> dict[str, Any]:
         """Measures the effective state-size (ESS) of every layer of a language model on a text.
 
@@ -79,13 +78,12 @@ class Api:
             tolerances: Thresholds of the tolerance-ESS; 0.1, 0.001 and 0.00001 if left out.
             scope: "core" for the mixing function alone, "mixer" for that with its convolution and
                 gates.
-            user: Who asks, where the server tells users apart; leave it out.
 
         Returns:
             Averages and totals of the model and of every layer, findings in words, and `key`, by
             which `compare` and the page find the result again.
         """
-        key = self._measured(model, text, positions, tolerances, scope, user)
+        key = self._measured(model, text, positions, tolerances, scope)
         return {"key": key, **described(self._instrument.report(key))}
 
     def compare(
@@ -99,9 +97,8 @@ class Api:
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
         scope: str = SCOPE,
-        user: str | None = None,
     ) -> dict[str, Any]:
-        """Compares the effective state-size of two models on one text, or of one model on two texts.
+        """Compares the effective state-size of two models on a text, or of a model on two texts.
 
         Each side is a model with a text, or the key of a result that `analyze` returned.
 
@@ -115,7 +112,6 @@ class Api:
             positions: "auto", "all", a stride such as "8", or a list such as "8,16,24".
             tolerances: Thresholds of the tolerance-ESS; 0.1, 0.001 and 0.00001 if left out.
             scope: "core", or "mixer" for the mixing function with its convolution and gates.
-            user: Who asks, where the server tells users apart; leave it out.
 
         Returns:
             Both reports by model, by layer, by relative depth and, for equal texts, by position;
@@ -126,7 +122,7 @@ class Api:
                 "There is nothing to compare with.",
                 fix="Give a second model, a second text, or the key of a second result.",
             )
-        options = (positions, tolerances, scope, user)
+        options = (positions, tolerances, scope)
         first = key_a or self._measured(model_a, text_a, *options)
         second = key_b or self._measured(model_b or model_a, text_b or text_a, *options)
         reports = [self._instrument.report(key) for key in (first, second)]
@@ -139,7 +135,6 @@ class Api:
         positions: str,
         tolerances: list[float] | None,
         scope: str,
-        user: str | None,
     ) -> str:
         request = Request(
             model=model,
@@ -148,7 +143,7 @@ class Api:
             tolerances=tuple(tolerances or DEFAULT_TOLERANCES),
             scope=scope,
         )
-        return self._instrument.measure(request, user or self._user)
+        return self._instrument.measure(request, self._user)
 
 
 def described(report: ESSReport) -> dict[str, Any]:
@@ -163,6 +158,6 @@ def described(report: ESSReport) -> dict[str, Any]:
 
 
 def compared(reports: list[ESSReport]) -> dict[str, Any]:
-    """Two reports side by side in the types of JSON; what makes them differ is said, not refused."""
+    """Two reports side by side in the types of JSON; what keeps them apart is said, not refused."""
     names = default_names(reports)
     return compare_reports(reports, names=names, force=True).to_dict()
