@@ -10,7 +10,8 @@ from hf_ess.report import ESSReport
 from hf_ess.report.comparison import compare as compare_reports
 from hf_ess.report.comparison import default_names
 from hf_ess.space.instrument import Instrument
-from hf_ess.space.measuring import Request
+from hf_ess.space.jobs import OnWait
+from hf_ess.space.measuring import OnStep, Request
 from hf_ess.space.words import findings, verdict
 from hf_ess.written import parsed_positions
 
@@ -24,11 +25,22 @@ class Api:
     Args:
         instrument: measures and keeps.
         user: whose jobs these are.
+        on_step: called as a measurement goes on.
+        on_wait: called while others are measured first.
     """
 
-    def __init__(self, instrument: Instrument, user: str) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        user: str,
+        *,
+        on_step: OnStep | None = None,
+        on_wait: OnWait | None = None,
+    ) -> None:
         self._instrument = instrument
         self._user = user
+        self._on_step = on_step
+        self._on_wait = on_wait
 
     def models(self) -> dict[str, Any]:
         """Lists the models that can be measured here, and the limits of this server.
@@ -143,7 +155,9 @@ class Api:
             tolerances=tuple(tolerances or DEFAULT_TOLERANCES),
             scope=scope,
         )
-        return self._instrument.measure(request, self._user)
+        return self._instrument.measure(
+            request, self._user, on_step=self._on_step, on_wait=self._on_wait
+        )
 
 
 def described(report: ESSReport) -> dict[str, Any]:

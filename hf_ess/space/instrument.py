@@ -10,7 +10,7 @@ from hf_ess.analysis.analyze import checked_tolerances
 from hf_ess.errors import ReportError
 from hf_ess.report import ESSReport
 from hf_ess.space.catalog import Catalog, CatalogModel
-from hf_ess.space.jobs import Jobs, Waiting
+from hf_ess.space.jobs import Jobs, OnWait
 from hf_ess.space.measuring import Measurer, OnStep, Request
 from hf_ess.space.results import ResultStore, check_key, result_key
 from hf_ess.space.view import cell, view
@@ -56,7 +56,7 @@ class Instrument:
         user: str,
         *,
         on_step: OnStep | None = None,
-        on_wait: Callable[[Waiting], None] | None = None,
+        on_wait: OnWait | None = None,
         cancel: threading.Event | None = None,
     ) -> str:
         """Measures a request in its turn; what was measured before is not measured again.

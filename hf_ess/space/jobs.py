@@ -29,6 +29,9 @@ class Waiting:
     seconds: float | None
 
 
+OnWait = Callable[[Waiting], None]
+
+
 @dataclass(eq=False)
 class Job:
     """One measurement of one user, from the moment it is asked for until it ends.
@@ -70,7 +73,7 @@ class Jobs:
     def entered(
         self,
         user: str,
-        on_wait: Callable[[Waiting], None] | None = None,
+        on_wait: OnWait | None = None,
         cancel: threading.Event | None = None,
     ) -> Iterator[Job]:
         """A job of a user, from its turn on; the queue goes on when the context is left.
@@ -96,10 +99,10 @@ class Jobs:
         with self._changed:
             return self._waiting(job)
 
-    def cancel(self, user: str) -> int:
-        """Ends every job of a user; returns how many there were."""
+    def cancel(self, user: str | None) -> int:
+        """Ends every job of a user, or of everybody (None); returns how many there were."""
         with self._changed:
-            found = [job for job in self._jobs if job.user == user]
+            found = [job for job in self._jobs if user is None or job.user == user]
             for job in found:
                 job.cancel.set()
             self._changed.notify_all()
@@ -123,7 +126,7 @@ class Jobs:
             self._jobs.append(job)
             return job
 
-    def _await_turn(self, job: Job, on_wait: Callable[[Waiting], None] | None) -> None:
+    def _await_turn(self, job: Job, on_wait: OnWait | None) -> None:
         while True:
             with self._changed:
                 place = self._waiting(job)
