@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from hf_ess.report.token_labels import is_marker
 
-SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u0964\u061f"
+# The first kind is also written inside of numbers and names; the second kind is not.
+SENTENCE_ENDS = ".!?\u2026"
+ALWAYS_ENDS = "\u3002\uff01\uff1f\u0964\u061f"
 CLOSING = "\"')]}\u00bb\u201d\u2019\u300d"
 
 
@@ -25,13 +27,14 @@ def passage_ends(tokens: Sequence[str]) -> list[int]:
         for number, token in enumerate(tokens)
         if is_marker(token)
         or "\n" in token
-        or (_may_end_sentence(token) and _is_free(tokens, number + 1))
+        or _last_letter(token) in ALWAYS_ENDS
+        or (_last_letter(token) in SENTENCE_ENDS and _is_free(tokens, number + 1))
     ]
 
 
-def _may_end_sentence(token: str) -> bool:
-    word = token.strip().rstrip(CLOSING)
-    return bool(word) and word[-1] in SENTENCE_ENDS
+def _last_letter(token: str) -> str:
+    """What a token ends with apart from blanks and closing marks; a blank if there is nothing."""
+    return (token.strip().rstrip(CLOSING) or " ")[-1]
 
 
 def _is_free(tokens: Sequence[str], number: int) -> bool:

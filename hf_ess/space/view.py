@@ -26,7 +26,7 @@ from hf_ess.space.view_schema import (
     ViewModel,
     ViewProof,
 )
-from hf_ess.space.words import findings, verdict
+from hf_ess.space.words import findings, layer_labels, verdict
 
 UNSIGNED, FLOAT = "u4", "f4"
 
@@ -61,7 +61,10 @@ def view(report: ESSReport, *, key: str | None = None, title: str | None = None)
         "spectra": has_spectra(report),
         "tolerances": list(report.tolerances),
         "metrics": [ENTROPY, "tolerance"],
-        "layers": [_layer(report, layer, thresholds) for layer in report.layers],
+        "layers": [
+            _layer(report, layer, label, thresholds)
+            for label, layer in zip(layer_labels(report), report.layers, strict=True)
+        ],
         "unsupported": [
             {"name": printable(x.name), "mixer": printable(x.mixer), "reason": printable(x.reason)}
             for x in report.unsupported
@@ -121,7 +124,9 @@ def _layer_at(report: ESSReport, layer: int) -> LayerESS:
     return report.layers[layer]
 
 
-def _layer(report: ESSReport, layer: LayerESS, thresholds: Sequence[float]) -> ViewLayer:
+def _layer(
+    report: ESSReport, layer: LayerESS, label: str, thresholds: Sequence[float]
+) -> ViewLayer:
     shown = layer.verified
     counts = np.zeros((len(layer.positions), len(thresholds)))
     if shown:
@@ -132,7 +137,7 @@ def _layer(report: ESSReport, layer: LayerESS, thresholds: Sequence[float]) -> V
     return {
         "index": layer.index,
         "name": printable(layer.name),
-        "label": printable(layer.label),
+        "label": label,
         "mixer": printable(layer.mixer),
         "groups": layer.groups,
         "channels": layer.channels,

@@ -67,18 +67,28 @@ def kind_of(sentence: str) -> str:
 
 def findings(report: ESSReport) -> list[str]:
     """The proof, the saturated and the collapsed layers of a report, a sentence each."""
-    verified = [layer for layer in report.layers if layer.verified]
-    named = {layer.label: kind_of(verdict(layer)) for layer in verified}
-    sentences = [_proved(report, len(verified))]
+    verified = sum(layer.verified for layer in report.layers)
+    labelled = zip(layer_labels(report), report.layers, strict=True)
+    named = [(label, kind_of(verdict(layer))) for label, layer in labelled]
+    sentences = [_proved(report, verified)]
     for kind in (SATURATED, COLLAPSED):
-        labels = [printable(label) for label, found in named.items() if found == kind]
+        labels = [label for label, found in named if found == kind]
         if labels:
             noun = "Layers" if len(labels) > 1 else "Layer"
             verb = "are" if len(labels) > 1 else "is"
             sentences.append(f"{noun} {_listed(labels)} {verb} {kind}.")
-    if verified and not any(named.values()):
+    if verified and not any(found for _, found in named):
         sentences.append("No layer is saturated or collapsed.")
     return sentences
+
+
+def layer_labels(report: ESSReport) -> list[str]:
+    """A short name for every layer: its number, and what mixes where a layer holds several."""
+    labels = [layer.label for layer in report.layers]
+    return [
+        printable(label if labels.count(label) == 1 else f"{label} {layer.mixer}")
+        for label, layer in zip(labels, report.layers, strict=True)
+    ]
 
 
 def _proved(report: ESSReport, verified: int) -> str:
