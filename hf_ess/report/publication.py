@@ -84,11 +84,10 @@ def _cleaner(report: ESSReport) -> Clean:
     """What is done to every string: a relative path of the model is replaced by its name first."""
     model = report.provenance.get("model")
     # A lone slash is in too many other words.
-    is_path = isinstance(model, str) and len(re.findall(r"[^/\\]+", model)) > 1
-    if not is_path or not is_local(report):
+    if not is_local(report) or len(re.findall(r"[^/\\]+", str(model))) < 2:
         return without_local_paths
     name = _model_name(report)
-    return lambda text: without_local_paths(text.replace(model, name))
+    return lambda text: without_local_paths(text.replace(str(model), name))
 
 
 def _withheld(sample: SampleInfo) -> SampleInfo:
