@@ -16,6 +16,7 @@ from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
 from hf_ess.cli.compare_command import compare
 from hf_ess.cli.leaderboard_command import leaderboard
+from hf_ess.cli.push_command import card, push
 from hf_ess.cli.space_command import space
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
@@ -34,6 +35,8 @@ app.command()(analyze)
 app.command()(adapters)
 app.command()(compare)
 app.command()(leaderboard)
+app.command()(push)
+app.command()(card)
 app.add_typer(space, name="space")
 
 

@@ -93,15 +93,17 @@ def send(
 
     # An operation that failed once must not be used again.
     additions = [CommitOperationAdd(path, content) for path, content in files.items()]
-    with _storage_explained():
-        api.preupload_lfs_files(
-            target.repo_id,
-            additions,
-            revision=target.revision,
-            create_pr=target.opens,
-            free_memory=False,
-            gitignore_content=NOTHING_IGNORED,
-        )
+    # One by one: several would be uploaded by other threads, which know no time limits.
+    for addition in additions:
+        with _storage_explained():
+            api.preupload_lfs_files(
+                target.repo_id,
+                [addition],
+                revision=target.revision,
+                create_pr=target.opens,
+                free_memory=False,
+                gitignore_content=NOTHING_IGNORED,
+            )
     # The client leaves out what it finds at the newest commit, and says that it has committed.
     if api.model_info(target.repo_id, revision=target.revision).sha != head.sha:
         raise RaceLostError(
@@ -121,6 +123,16 @@ def send(
         if CARD_PATH not in files or _is_answer(error):
             raise
         raise refused_card(files[CARD_PATH], head.contents.get(CARD_PATH), error) from error
+
+
+def landed_after(api: HfApi, target: Target, before: Head, summary: str) -> str | None:
+    """The commit of ours on top of what was read, if its answer was lost; None if none landed."""
+    above = None
+    for commit in api.list_repo_commits(target.repo_id, revision=target.revision):
+        if commit.commit_id == before.sha:
+            break
+        above = commit
+    return str(above.commit_id) if above is not None and above.title == summary else None
 
 
 def _downloaded(api: HfApi, repo_id: str, file: RepoFile, sha: str | None) -> bytes:

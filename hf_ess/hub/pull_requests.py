@@ -22,3 +22,16 @@ def open_pull_request(api: HfApi, repo_id: str) -> Discussion | None:
         if each.title == TITLE and each.author == user and each.status in ("open", "draft")
     ]
     return min(ours, key=lambda each: each.num, default=None)
+
+
+def close_if_second(api: HfApi, repo_id: str, opened: int) -> bool:
+    """Closes the pull request that was just opened if there is an older one of ours.
+
+    Two writers who found none may have opened one each; the older one is to be updated then.
+    """
+    first = open_pull_request(api, repo_id)
+    if first is None or first.num >= opened:
+        return False
+    comment = f"Opened at the same time as #{first.num}, which goes on."
+    api.change_discussion_status(repo_id, opened, "closed", comment=comment)
+    return True

@@ -7,9 +7,10 @@ import re
 import yaml
 
 from hf_ess.errors import HubError
+from hf_ess.hub.card_parts import NEWLINE, card_parts
 
 CARD_PATH = "README.md"
-_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+PUSH_WITHOUT_CARD = "--no-card (card=False) writes the ess/ folder only."
 _PLACE = re.compile(r"\((\d+):\d+\)")
 _KEY = re.compile(r'"([\w.-]+)')
 
@@ -24,20 +25,15 @@ def refused_card(card: bytes, before: bytes | None, error: ValueError) -> HubErr
     """
     said = " ".join(str(error).split())
     what = f"The Hub does not take the card, and nothing was changed: {said}"
-    if isinstance(error, UnicodeDecodeError):
-        what = "The card is not UTF-8 text, which the Hub refuses; nothing was changed."
-    else:
-        text = card.decode("utf-8", "replace")
-        number = refused_line(text, said)
-        if number is not None:
-            line = text.splitlines()[number - 1]
-            was = before is not None and line in before.decode("utf-8", "replace").splitlines()
-            what += f"\nLine {number} of the card{', as it was before' if was else ''}: {line}"
+    number = refused_line(card.decode(), said)
+    if number is not None:
+        line = NEWLINE.split(card.decode())[number - 1]
+        was = before is not None and line in NEWLINE.split(before.decode())
+        what += f"\nLine {number} of the card{', as it was before' if was else ''}: {line}"
     return HubError(
         what,
         causes=["the metadata at the top of the card was broken before"] if before else [],
-        fix="Repair the card on its page on the Hub and push again, or push without touching "
-        "it: --no-card (card=False) writes the ess/ folder only.",
+        fix=f"Repair the card on its page on the Hub and push again. {PUSH_WITHOUT_CARD}",
     )
 
 
@@ -52,9 +48,9 @@ def refused_line(card: str, said: str) -> int | None:
         >>> refused_line("---\ntags: a\nlicense: 5\n---\n", '"license" must be a string')
         3
     """
-    found = _FRONT_MATTER.match(card)
-    metadata = found[1] if found else ""
-    count = len(metadata.splitlines())
+    parts = card_parts(card)
+    metadata, first = parts.yaml, len(NEWLINE.findall(parts.opening))
+    count = len(NEWLINE.findall(metadata))
     candidates = [int(place[1]) for place in _PLACE.finditer(said)]
     try:
         yaml.compose(metadata, yaml.SafeLoader)
@@ -67,5 +63,4 @@ def refused_line(card: str, said: str) -> int | None:
         name = re.escape(re.split(r"[.\[]", key[1])[0])
         if line := re.search(rf"^['\"]?{name}['\"]?[ \t]*:", metadata, re.MULTILINE):
             candidates.append(metadata.count("\n", 0, line.start()) + 1)
-    # The line of dashes stands before the metadata.
-    return next((number + 1 for number in candidates if number <= count), None)
+    return next((first + number for number in candidates if number <= count), None)

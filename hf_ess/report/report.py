@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from hf_ess.hub import PushResult
+
 Reduction = Literal["mean", "sum"]
 Level = Literal["layer", "group", "position"]
 PlotKind = Literal["heatmap", "profile", "positions"]
@@ -230,6 +232,58 @@ class ESSReport:
 
         return report_from_hub(
             repo_id, revision=revision, folder=folder, repo_type=repo_type, token=token
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        create_pr: bool = False,
+        revision: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        include_text: bool = False,
+        benchmark: tuple[str, str] | None = None,
+        dry_run: bool = False,
+        message: str | None = None,
+        card: bool = True,
+    ) -> PushResult:
+        """Publish the report in the repository of its model: files, plots, a section of the card.
+
+        One commit, or one pull request; none where all is there already. The text that was
+        measured stays here unless `include_text` is on. `hf_ess.hub.push_report` says more.
+
+        Args:
+            repo_id: `user/model`.
+            create_pr: propose the change by a pull request; an open one of ours is updated.
+            revision: another branch than main.
+            private: makes a missing repository, private or public; None makes none.
+            token: of the Hub; None for the one of `hf auth login` or HF_TOKEN.
+            include_text: publish the text that was measured, and its tokens, too.
+            benchmark: a benchmark dataset and its task, for `.eval_results/hf_ess.yaml`.
+            dry_run: read and plan, and send nothing.
+            message: first line of the commit.
+            card: False leaves the card alone.
+
+        Raises:
+            InvalidInputError: no repository of a model is named, or arguments do not fit together.
+            HubError: the Hub refused or could not be reached, or does not take the card.
+            ReportError: no layer is verified.
+        """
+        from hf_ess.hub import push_report
+
+        return push_report(
+            self,
+            repo_id,
+            create_pr=create_pr,
+            revision=revision,
+            private=private,
+            token=token,
+            include_text=include_text,
+            benchmark=benchmark,
+            dry_run=dry_run,
+            message=message,
+            card=card,
         )
 
     def fingerprint(self) -> str:
