@@ -200,6 +200,10 @@ class _Push:
         oid = landed_after(self.api, target, sent.head, sent.summary) if sent else None
         if sent is None or oid is None:
             return None
+        # Another push of this user may have the same title, and stand on the same commit.
+        there = read_head(self.api, Target(target.repo_id, oid), _PATHS, _READ)
+        if self._plan(there).files:
+            return None
         url = f"{self.api.endpoint}/{found.repo_id}/commit/{oid}"
         result = replace(sent.result, oid=oid, commit_url=url)
         return replace(result, pr_url=found.pr_url, pr_num=found.pr_num)
