@@ -38,7 +38,7 @@ from hf_ess.errors import (
 )
 
 if TYPE_CHECKING:
-    from hf_ess.analysis import AnalysisInterrupted, analyze
+    from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, tolerance_ess
     from hf_ess.progress import Progress
     from hf_ess.report import ESSReport, LayerESS
