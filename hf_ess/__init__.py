@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hf_ess.errors import (
     AdapterError,
+    AddressError,
     CancelledError,
     HfEssError,
     HubError,
@@ -67,6 +68,7 @@ _HOME_OF = {
 
 __all__ = [
     "AdapterError",
+    "AddressError",
     "AnalysisInterrupted",
     "CancelledError",
     "Comparison",

@@ -101,6 +101,10 @@ class HubError(HfEssError, OSError):
     """The Hub refused, could not be reached, or does not hold what was asked for."""
 
 
+class AddressError(HfEssError, OSError):
+    """A server cannot listen where it should."""
+
+
 class LimitError(HfEssError, ValueError):
     """A request is larger than a server allows, or comes while it has too much to do."""
 

@@ -17,6 +17,7 @@ from hf_ess.cli.analyze_command import analyze
 from hf_ess.cli.compare_command import compare
 from hf_ess.cli.leaderboard_command import leaderboard
 from hf_ess.cli.push_command import card, push
+from hf_ess.cli.serve_command import serve
 from hf_ess.cli.space_command import space
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
@@ -37,6 +38,7 @@ app.command()(compare)
 app.command()(leaderboard)
 app.command()(push)
 app.command()(card)
+app.command()(serve)
 app.add_typer(space, name="space")
 
 

@@ -12,6 +12,7 @@ from hf_ess.errors import OutputPathError
 STATIC = Path(__file__).parent / "static"
 ENTRY = "mount.js"
 BRIDGE = "bridge.js"
+SURROUNDINGS = "page.css"
 STYLE, STYLE_SHEET = "style.js", "style.css"
 _IMPORT = re.compile(
     r'^import\s*(?:\{(?P<names>[^}]*)\}\s*from\s*)?"\./(?P<file>[\w.-]+)";[^\n]*$', re.M
@@ -44,6 +45,12 @@ def script(entry: str = ENTRY, folder: Path = STATIC) -> str:
 def bridge(folder: Path = STATIC) -> str:
     """What joins the page's element to the view: the body of a function that Gradio calls."""
     return _read(BRIDGE, folder)
+
+
+@cache
+def surroundings(folder: Path = STATIC) -> str:
+    """The style of what stands around the view."""
+    return _read(SURROUNDINGS, folder)
 
 
 def _visit(name: str, folder: Path, order: list[str], above: tuple[str, ...]) -> None:

@@ -14,15 +14,20 @@ VIEW_ID = "hfess-view"
 HOST = "<div data-hfess-host></div>"
 
 
-def view_element(cell: Callable[[Any], Any]) -> Any:
+def view_element(answer: Callable[[Any], Any]) -> Any:
     """An element of Gradio whose value is what `view_value` makes.
 
     Its template never changes: Gradio evaluates what stands in a template as a program.
 
     Args:
-        cell: answers what the view asks for when somebody chooses a cell, called with
-            `{"key": ..., "layer": ..., "position": ...}`; named `cell`.
+        answer: what the view is told when somebody chooses a cell, called with
+            `{"key": ..., "layer": ..., "position": ...}`.
     """
+
+    # The bridge calls it by this name, and Gradio marks the function, which a method is not.
+    def cell(asked: Any) -> Any:
+        return answer(asked)
+
     return gr.HTML(
         value=None,
         html_template=HOST,

@@ -18,6 +18,8 @@ from hf_ess.report.text import printable
 
 MOST_REPORTS = 200
 KEY_DIGITS = 32
+# A link may name something else than what sources of the Hub still bring.
+PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Gallery:
         Raises:
             ReportError: its files have been damaged or removed.
         """
-        self._reader.join()
+        if key not in self._entries:
+            self._reader.join(PATIENCE_SECONDS)
         entry = self._entries.get(key)
         return None if entry is None else ESSReport.load(entry.folder)
 
