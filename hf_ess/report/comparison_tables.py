@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_ess.report.comparison_facts import facts
+from hf_ess.report.comparison_facts import ATTAINABLE, CAPACITY, fact_rows, facts
 from hf_ess.report.comparison_numbers import AVERAGE, MEAN_TOTAL, UTILIZATION, Row
 from hf_ess.report.names import Metric
 from hf_ess.report.tables import ABSENT, Column, fitted_tables, notes, number, share
@@ -35,6 +35,8 @@ FACTS = {
     "revision": "revision",
     "mixers": "mixers",
     "state_size": "state size",
+    CAPACITY: CAPACITY,
+    ATTAINABLE: ATTAINABLE,
     "verified_layers": "layers verified",
     "parameters": "parameters",
     "dtype": "dtype",
@@ -126,6 +128,10 @@ def fact_tables(comparison: Comparison, width: int) -> list[Table]:
         one["verified_layers"] = f"{one['verified_layers']} of {one['layers']}"
         one["fingerprint"] = one["fingerprint"][:SHORT_FINGERPRINT]
         one["parameters"] = ABSENT if one["parameters"] is None else f"{one['parameters']:,}"
+    rows = {str(row.keys["quantity"]): row for row in fact_rows(comparison.reports)}
+    for quantity in (CAPACITY, ATTAINABLE):
+        for one, value in zip(each, rows[quantity].numbers, strict=True):
+            one[quantity] = number(value)
     known = {key: label for key, label in FACTS.items() if any(one[key] for one in each)}
     columns = [
         Column(header, [shortened(printable(one[key]), LONGEST_NAME) or ABSENT for key in known])

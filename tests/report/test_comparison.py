@@ -255,7 +255,11 @@ def test_json_and_csv_hold_the_same_numbers(pair):
 @pytest.mark.parametrize("by", ["model", "layer", "depth", "position"])
 def test_the_summary_shows_names_numbers_and_notes(pair, by):
     text = " ".join(pair.summary(by=by).split())
-    for piece in ("one", "other", "7.50", "+4.50", "2.500", "tolerance-ESS(1e-05)", "test/model"):
+    # The capacities are 2, 5 and 9.
+    for piece in (
+        "one", "other", "7.50", "+4.50", "2.500", "tolerance-ESS(1e-05)", "test/model",
+        "capacity per channel 5.33 5.33",
+    ):  # fmt: skip
         assert piece in text, piece
     assert ("by layer" in text, "by depth" in text) == (by == "layer", by == "depth")
     assert "NOT COMPARABLE" not in text
