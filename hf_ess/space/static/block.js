@@ -87,8 +87,8 @@ export function createBlock(env, options = {}) {
       message.textContent = "";
     } catch (error) {
       if (name !== asked) return;
-      message.textContent = `The spectrum could not be read: ${error?.message ?? error}. Choose the cell again.`;
-      asked = "";
+      const again = element("button", { type: "button", class: "hfess-button", onclick: () => request(layer, name) }, "Try again");
+      message.replaceChildren(`The spectrum could not be read: ${error?.message ?? error} `, again);
     }
     draw();
   }
@@ -129,7 +129,8 @@ export function createBlock(env, options = {}) {
     const layer = model.data.layers[model.state.layer];
     if (!layer) return;
     figure.setTitle(side + title());
-    figure.setNote(`${layer.name}: ${layer.mixer}. Pick heads to tell their lines apart.`);
+    const verdict = layer.verdict ? ` ${layer.verdict}` : "";
+    figure.setNote(`${layer.name}: ${layer.mixer}.${verdict} Pick heads to tell their lines apart.`);
     heads.update({
       heads: rows(),
       picked,
@@ -141,7 +142,7 @@ export function createBlock(env, options = {}) {
   }
 
   function drawSpectrum() {
-    const width = stage.clientWidth || figure.body.clientWidth;
+    const width = env.widthOf(stage) || env.widthOf(figure.body);
     if (!width || !groups.length) return;
     plot = spectrumPlot({
       groups,

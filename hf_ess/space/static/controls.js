@@ -44,6 +44,7 @@ function createSlider(env) {
 
   // Behind the slider: the mean total at every tolerance, and where rounding noise begins.
   function drawCurve(data, theme) {
+    if (!thresholds.length) return curve.replaceChildren();
     const most = Math.max(1e-9, ...means.filter((mean) => !Number.isNaN(mean)));
     const points = means.map((mean, k) => `${(100 * place(k)).toFixed(2)} ${(CURVE_HEIGHT * (1 - (mean || 0) / most)).toFixed(2)}`);
     const floor = Math.max(0, ...data.layers.flatMap((layer) => Array.from(layer.floor)).filter((bound) => bound > 0));
@@ -56,6 +57,7 @@ function createSlider(env) {
     if (first >= 0) {
       curve.prepend(shape("rect", { x: 0, y: 0, width: 100 * place(first), height: CURVE_HEIGHT, fill: theme.warn, opacity: 0.14, "data-shade": "floor" }));
     }
+    return undefined;
   }
 
   function update(model) {

@@ -21,6 +21,11 @@ export function valueDomain(kind, values) {
   return kind === "log" && low > 2 ? [low * 0.8, high * 1.1] : [0, top];
 }
 
+// A share that rounding puts a hair above one does not need an axis to 120 %.
+function shareTop(highest) {
+  return highest > 1.001 ? roundUp(highest) : Math.min(1, roundUp(highest || 1));
+}
+
 export function separatorLines(data) {
   return data.separators.length <= MOST_SEPARATORS ? data.separators : [];
 }
@@ -58,7 +63,7 @@ export function createCurve(env, options = {}) {
 
   function update(next) {
     model = next;
-    const width = figure.body.clientWidth;
+    const width = env.widthOf(figure.body);
     if (!width) return;
     const theme = env.theme();
     const { data, derived, state } = model;
@@ -88,7 +93,7 @@ export function createCurve(env, options = {}) {
           series: series((each) => each.total, theme.data, "total"),
         },
         {
-          height: 54, kind: "linear", low: 0, high: roundUp(highestShare || 1), label: "share of attainable",
+          height: 54, kind: "linear", low: 0, high: shareTop(highestShare), label: "share of attainable",
           format: (share) => `${Number((100 * share).toPrecision(3))}%`,
           series: series((each) => each.share, theme.second, "share"),
         },
@@ -96,7 +101,7 @@ export function createCurve(env, options = {}) {
     });
     stage.replaceChildren(plot.drawing, line, ...dots);
     figure.setNote(
-      "Summed over channels, mean over verified layers. Blocks are small near both ends of a text: look at the share before explaining a rise or a fall.",
+      "Summed over channels, mean of layers. Blocks are small near both ends: look at the share before explaining a fall.",
     );
     stage.setAttribute("aria-label", description());
     point(cursor);

@@ -65,7 +65,7 @@ export function createDepth(env) {
 
   function update(next) {
     models = next;
-    const width = figure.body.clientWidth;
+    const width = env.widthOf(figure.body);
     if (!width) return;
     plot = linePlot({
       width,

@@ -45,7 +45,7 @@ export function createHeatmap(env, options = {}) {
 
   function update(next) {
     model = next;
-    const width = figure.body.clientWidth;
+    const width = env.widthOf(figure.body);
     if (!width) return;
     layout = heatmapLayout(model.data, width, options.rowHeight?.());
     drawHeatmap(canvas, parts(window.devicePixelRatio || 1));

@@ -189,9 +189,11 @@ export function fitted(context, words, width) {
 }
 
 export function drawHeatmap(canvas, { data, derived, colours, theme, layout, ratio }) {
-  canvas.width = Math.round(layout.width * ratio);
-  canvas.height = Math.round(layout.height * ratio);
+  const [width, height] = [Math.round(layout.width * ratio), Math.round(layout.height * ratio)];
   const context = canvas.getContext("2d");
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  if (canvas.width === width && canvas.height === height) context.clearRect(0, 0, width, height);
+  else [canvas.width, canvas.height] = [width, height];
   fillCells(context, data, derived, colours, layout, ratio);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   hatchUnverified(context, data, theme, layout, ratio);

@@ -7,8 +7,8 @@ import { makeScale } from "./scales.js";
 // The heat map keeps the same margins, so that a position stands in one column in both.
 export const MARGINS = { left: 52, right: 12 };
 
-const TOP = 10;
-const GAP = 16;
+const TOP = 0;
+const GAP = 22;
 const FOOT = 34;
 const SMALL = 11;
 

@@ -41,8 +41,7 @@ export function averaged(layers) {
 }
 
 // Sum over the channels of a layer, mean over layers: the total ESS at each position.
-export function totals(layers, rows) {
-  const size = rows.length ? rows[0].length : 0;
+export function totals(layers, rows, size) {
   const result = new Float64Array(size).fill(layers.length ? 0 : NaN);
   layers.forEach((layer, k) => {
     for (let p = 0; p < size; p += 1) result[p] += (rows[k][p] * layer.channels) / layers.length;
@@ -111,8 +110,9 @@ export function derive(data, reading) {
     layer.verified ? perChannel(layer, reading, data.thresholds.length) : null,
   );
   const ofShown = shown.map((layer) => rows[layer.order]);
-  const total = totals(shown, ofShown);
-  const attainable = totals(shown, shown.map((layer) => layer.attainable));
+  const size = data.positions.length;
+  const total = totals(shown, ofShown, size);
+  const attainable = totals(shown, shown.map((layer) => layer.attainable), size);
   const tolerance = data.thresholds[reading.threshold];
   return {
     reading,
@@ -140,12 +140,11 @@ export function totalsByThreshold(data) {
   return data.thresholds.map((_, threshold) => {
     const reading = { metric: "tolerance", threshold };
     const rows = shown.map((layer) => perChannel(layer, reading, data.thresholds.length));
-    return mean(totals(shown, rows));
+    return mean(totals(shown, rows, data.positions.length));
   });
 }
 
-// Entropy-ESS and count of one block from its singular values are the server's and ours: the
-// count is a comparison, as strict as in the report.
+// The count of one block from its singular values: a comparison, as strict as in the report.
 export function countAbove(values, tolerance, relative) {
   const bound = relative ? tolerance * (values[0] ?? 0) : tolerance;
   return values.filter((value) => value > bound).length;

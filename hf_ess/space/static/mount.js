@@ -6,7 +6,7 @@ import { element } from "./dom.js";
 import { saveFile } from "./export.js";
 import { createSingle } from "./single.js";
 import { DEFAULTS, cleaned, createStore, debounced } from "./state.js";
-import { STYLE } from "./style.js"; // style.css as text: see assets.py
+import { STYLE } from "./style.js";
 import { followTheme, readTheme } from "./theme.js";
 import { createTip } from "./tip.js";
 
@@ -39,12 +39,28 @@ function keyMoves(env) {
   };
 }
 
+// Asking for a width makes the browser lay out everything that has just changed; a width changes
+// only with that of the whole view.
+function rememberedWidths() {
+  let known = new WeakMap();
+  return {
+    widthOf(node) {
+      if (!known.get(node)) known.set(node, node.clientWidth);
+      return known.get(node);
+    },
+    forgetWidths() {
+      known = new WeakMap();
+    },
+  };
+}
+
 function createEnvironment(root, callbacks) {
   mounted += 1;
   const state = createStore({ ...DEFAULTS });
   const tell = debounced((value) => callbacks.state?.(value), PAUSE);
   let theme = null;
   const env = {
+    ...rememberedWidths(),
     id: `hfess-${mounted}`,
     callbacks,
     state,
@@ -69,6 +85,7 @@ export function mount(parent, callbacks = {}) {
   const env = createEnvironment(root, callbacks);
   let view = null;
   let frame = 0;
+  let shownBefore = false;
 
   function render() {
     frame = 0;
@@ -84,7 +101,13 @@ export function mount(parent, callbacks = {}) {
   });
   env.state.subscribe(schedule);
   env.cursor.subscribe((cursor) => view?.point(cursor));
-  const observer = new ResizeObserver(schedule);
+  let width = 0; // heights follow from what is drawn
+  const observer = new ResizeObserver(([entry]) => {
+    if (entry.contentRect.width === width) return;
+    width = entry.contentRect.width;
+    env.forgetWidths();
+    schedule();
+  });
   observer.observe(root);
 
   function put(create, mode) {
@@ -92,6 +115,9 @@ export function mount(parent, callbacks = {}) {
     root.querySelector(".hfess-failure")?.remove();
     view = null;
     env.cursor.set({ ...NOTHING, side: 0 });
+    // A layer that was chosen in another report says nothing about this one.
+    if (shownBefore) env.state.set({ layer: null, position: null, side: 0 });
+    shownBefore = true;
     try {
       view = create();
     } catch (error) {

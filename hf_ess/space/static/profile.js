@@ -15,7 +15,7 @@ function sizeText(layer) {
 function lines(row, model) {
   const { layer } = row;
   if (!layer.verified) return [["not verified", ""], [layer.reason, ""]];
-  const verdict = layer.verdict ? [["verdict", layer.verdict]] : [];
+  const verdict = layer.verdict ? [[layer.verdict, ""]] : [];
   return [
     [`${readingName(model)} per channel`, decimal(row.ess)],
     ["lowest to highest position", `${decimal(row.low)} to ${decimal(row.high)}`],
@@ -65,14 +65,14 @@ export function createProfile(env) {
 
   function update(next) {
     model = next;
-    const width = figure.body.clientWidth;
+    const width = env.widthOf(figure.body);
     if (!width) return;
     const { profile } = model.derived;
     layout = profileLayout(profile, width, rowHeight(profile.length), model.state.scale);
     const title = `${model.data.title}: ${readingName(model)} by layer`;
     drawing = drawProfile({ profile, layout, theme: env.theme(), selected: model.state.layer, title });
     stage.replaceChildren(drawing, band);
-    figure.setNote("Average per channel, mean over positions. Click a layer to see its heads.");
+    figure.setNote("Mean over positions. Click a layer to see its heads.");
     stage.setAttribute("aria-label", description(profile));
     point(cursor);
     figure.refresh();

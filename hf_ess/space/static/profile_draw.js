@@ -7,9 +7,8 @@ import { makeScale, roundUp } from "./scales.js";
 
 const COLUMN = 54;
 const LABEL = 38;
-const FOOT = 38;
+const FOOT = 56;
 const SMALL = 11;
-const LONGEST_VERDICT = 14;
 
 const COLUMNS = [
   ["ESS", (row) => decimal(row.ess)],
@@ -80,8 +79,8 @@ function drawRow(row, order, layout, theme, selected) {
   if (written) nodes.push(words(theme, LABEL - 6, middle + 4, short(row.layer.label), { "text-anchor": "end" }));
   if (!row.layer.verified) return [...nodes, ...unverifiedRow(layout, middle, theme)];
   nodes.push(...bars(row, layout, middle, theme));
-  if (row.layer.verdict && row.layer.verdict.length <= LONGEST_VERDICT && written) {
-    nodes.push(words(theme, layout.right - 8, middle + 4, row.layer.verdict, {
+  if (row.layer.verdict && written) {
+    nodes.push(words(theme, layout.right - 8, middle + 4, verdictWord(row.layer.verdict), {
       "text-anchor": "end", fill: theme.warn, stroke: theme.surface, "stroke-width": 3, "paint-order": "stroke",
     }));
   }
@@ -92,6 +91,11 @@ function drawRow(row, order, layout, theme, selected) {
     });
   }
   return nodes;
+}
+
+// "Collapsed: one direction carries ..." has its word before the colon.
+function verdictWord(verdict) {
+  return verdict.split(":")[0].toLowerCase();
 }
 
 function short(label) {
@@ -112,9 +116,9 @@ export function drawProfile({ profile, layout, theme, selected, title }) {
   }
   const y = layout.bottom + 31;
   nodes.push(shape("rect", { x: layout.left, y: y - 8, width: 14, height: 7, fill: theme.data }), words(theme, layout.left + 19, y, "mean"));
-  nodes.push(shape("line", { x1: layout.left + 56, x2: layout.left + 72, y1: y - 4, y2: y - 4, stroke: theme.ink, opacity: 0.45 }));
-  nodes.push(words(theme, layout.left + 77, y, "range over positions"));
-  nodes.push(tick(layout.left + 192, y - 4, 5, theme.second, 2), words(theme, layout.left + 198, y, "attainable, if on the axis"));
+  nodes.push(shape("line", { x1: layout.left + 72, x2: layout.left + 88, y1: y - 4, y2: y - 4, stroke: theme.ink, opacity: 0.45 }));
+  nodes.push(words(theme, layout.left + 93, y, "range over positions"));
+  nodes.push(tick(layout.left + 7, y + 12, 5, theme.second, 2), words(theme, layout.left + 19, y + 16, "attainable, where the axis reaches it"));
   const { width, height } = layout;
   const size = { width, height, viewBox: `0 0 ${width} ${height}`, xmlns: "http://www.w3.org/2000/svg" };
   return shape("svg", { ...size, class: "hfess-drawing", "aria-hidden": "true" }, shape("title", {}, title), nodes);

@@ -1,6 +1,6 @@
 // Axes: from numbers to pixels, with ticks at round numbers.
 
-const STEPS = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
+const STEPS = [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10];
 
 export function roundUp(value) {
   if (!(value > 0)) return 1;

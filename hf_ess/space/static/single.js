@@ -9,6 +9,7 @@ import { createHeatmap } from "./heatmap.js";
 import { derive } from "./measures.js";
 import { createProfile } from "./profile.js";
 import { createProof } from "./proof.js";
+import { createReading } from "./reading.js";
 import { makeScale, roundUp } from "./scales.js";
 import { createTokens } from "./tokens.js";
 
@@ -18,6 +19,7 @@ export function createSingle(env, data) {
     controls: createControls(env),
     tokens: createTokens(env),
     curve: createCurve(env),
+    reading: createReading(),
     heatmap: createHeatmap(env),
     profile: createProfile(env),
     block: createBlock(env),
@@ -27,6 +29,7 @@ export function createSingle(env, data) {
     "div",
     { class: "hfess-grid" },
     element("div", { class: "hfess-over" }, parts.curve.element),
+    element("div", { class: "hfess-aside" }, parts.reading.element),
     element("div", { class: "hfess-main" }, parts.heatmap.element),
     element("div", { class: "hfess-side" }, parts.profile.element),
   );
