@@ -14,7 +14,7 @@ Cell = str | int | float | bool | None
 
 # Spreadsheets take what begins with one of these for a formula; wide forms count in some of them.
 _FORMULA = re.compile("[=+\\-@\uff1d\uff0b\uff0d\uff20]")
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]|~#!:@$^=\"'()+]")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]|~#!:@$^]")
 _WEB_ADDRESS = re.compile(r"(?i)\b(www)\.")
 
 
