@@ -31,7 +31,7 @@ def section_with_marks(report: ESSReport, repo_id: str | None = None) -> str:
         ...     layers=[], positions=np.array([1]), tolerances=(0.1,),
         ...     samples=[SampleInfo(length=2)],
         ... )
-        >>> print(section_with_marks(report)[:50])
+        >>> print(section_with_marks(report)[:46])
         <!-- hf_ess:begin -->
         <BLANKLINE>
         ## Effective state-size
