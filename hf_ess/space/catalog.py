@@ -166,7 +166,7 @@ class Catalog:
         holds nothing of the model here.
 
         Raises:
-            InvalidInputError: as `choose`; or the Hub has no such model, or it is gated.
+            InvalidInputError: as `choose`; or the Hub does not have or give such a model.
             LimitError: it is too large, or nobody knows how large.
         """
         model = self.choose(name)
@@ -182,11 +182,12 @@ class Catalog:
             raise InvalidInputError(
                 f"{_shown(name)} cannot be told from a folder of the server.", fix=self._advice
             )
-        remote = self._hub.find(model.source, needed=model.parameters is None)
+        listed = model.name in self._models
+        remote = self._hub.find(model.source, listed=listed)
         parameters = model.parameters or remote.parameters
         if parameters is not None:
             self.limits.check_parameters(model.name, parameters)
-        elif not self.unknown_size:
+        elif not (listed or self.unknown_size):
             raise LimitError(
                 f"The Hub does not know how large {model.name} is, so that it is not loaded here.",
                 causes=["its weights are no safetensors files"],

@@ -34,39 +34,40 @@ NOTHING = ModelFacts(None, "")
 class HubModels:
     """Asks the Hub for size and revision of models, and remembers the answers for some minutes.
 
+    Visitors reach nothing private of the operator: for models that they name no token is used.
+
     Args:
-        api: a client of the Hub; one without any token by default, so that visitors reach
-            nothing private of the operator.
+        api: a client of the Hub in place of the usual ones.
     """
 
     def __init__(self, api: Any | None = None) -> None:
         self._api = api
-        self._known: dict[str, tuple[float, ModelFacts]] = {}
+        self._known: dict[tuple[str, bool], tuple[float, ModelFacts]] = {}
         self._lock = threading.Lock()
 
-    def find(self, repo_id: str, *, needed: bool) -> ModelFacts:
-        """Size and revision of a model; of what lies in the cache where the Hub cannot be asked.
+    def find(self, repo_id: str, *, listed: bool) -> ModelFacts:
+        """Size and revision of a model, None and what lies in the cache where nobody answers.
 
         Args:
             repo_id: a valid id.
-            needed: whether the model may not be used without an answer.
+            listed: whether the operator named it, so that it may be private, and used unasked.
 
         Raises:
-            InvalidInputError: the Hub has no such model, or does not give it to everyone; or it
-                is needed and the Hub is out of reach.
+            InvalidInputError: the Hub has no such model; or a visitor named it, and it is not
+                for everyone, or the Hub is out of reach.
         """
         with self._lock:
-            asked, facts = self._known.get(repo_id, (-math.inf, NOTHING))
+            asked, facts = self._known.get((repo_id, listed), (-math.inf, NOTHING))
         if time.monotonic() - asked < SECONDS_KNOWN:
             return facts
-        facts = self._ask(repo_id, needed)
+        facts = self._ask(repo_id, listed)
         with self._lock:
-            self._known[repo_id] = time.monotonic(), facts
+            self._known[repo_id, listed] = time.monotonic(), facts
             while len(self._known) > 1000:
                 del self._known[next(iter(self._known))]
         return facts
 
-    def _ask(self, repo_id: str, needed: bool) -> ModelFacts:
+    def _ask(self, repo_id: str, listed: bool) -> ModelFacts:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import (
             GatedRepoError,
@@ -75,24 +76,24 @@ class HubModels:
             RepositoryNotFoundError,
         )
 
-        api = self._api or HfApi(token=False)
+        api = self._api or (HfApi() if listed else HfApi(token=False))
         try:
             info = api.model_info(repo_id, timeout=PATIENCE_SECONDS)
         except (GatedRepoError, RepositoryNotFoundError) as error:
             raise InvalidInputError(
-                f"The Hub does not give {repo_id!r} to everyone.",
+                f"The Hub does not give {repo_id!r} to this server.",
                 causes=["the name is mistyped", "the model is private or gated"],
                 fix="Choose a public model.",
             ) from error
         except (OfflineModeIsEnabled, HTTPError, OSError) as error:
-            if not needed:
-                return ModelFacts(None, _cached_revision(repo_id))
+            if listed:
+                return ModelFacts(None, cached_revision(repo_id))
             raise InvalidInputError(
                 f"The Hub cannot be asked how large {repo_id!r} is.",
                 causes=["this server has no network, or is set offline", "the Hub is busy"],
                 fix="Choose a model of the list, or try again later.",
             ) from error
-        if getattr(info, "gated", False):
+        if not listed and getattr(info, "gated", False):
             raise InvalidInputError(
                 f"{repo_id!r} is gated: its owner gives it only to those who ask.",
                 fix="Choose a public model.",
@@ -136,7 +137,7 @@ def _parameters_of(file: Path) -> int:
         return 0
 
 
-def _cached_revision(repo_id: str) -> str:
+def cached_revision(repo_id: str) -> str:
     """The commit that the cache holds of the main branch, empty if it has none."""
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name

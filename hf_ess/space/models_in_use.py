@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from hf_ess.analysis.model_checks import forward_parameters
-from hf_ess.errors import HfEssError, InvalidInputError, ModelLoadError
+from hf_ess.errors import HfEssError, InvalidInputError, LimitError, ModelLoadError
 from hf_ess.operators import future_share
 from hf_ess.space.catalog import CatalogModel
+from hf_ess.space.hub_models import cached_revision
 from hf_ess.space.planning import MixerSize
 from hf_ess.space.recent import Recent
 from model_adapters import survey
@@ -63,6 +66,7 @@ class ModelsInUse:
         Raises:
             ModelLoadError: it cannot be loaded, or only with code of its own.
             InvalidInputError: it has no tokenizer.
+            LimitError: there is no room on the disk to download it.
             UnsupportedModelError: it is no causal language model.
         """
         found = self._kept.get(_key(entry))
@@ -77,6 +81,7 @@ class ModelsInUse:
     def _load(self, entry: CatalogModel) -> ModelInUse:
         from model_adapters.loading import load
 
+        _check_disk(entry)
         try:
             loaded = load(
                 entry.source,
@@ -93,6 +98,27 @@ class ModelsInUse:
                 fix="Choose another model.",
             )
         return ModelInUse(loaded.model, loaded.tokenizer, _mixers(loaded.model, self.device))
+
+
+def _check_disk(entry: CatalogModel) -> None:
+    """Refuses a download for which there is no room.
+
+    Raises:
+        LimitError: the disk is too full.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    unknowable = entry.is_local or entry.bytes is None
+    if unknowable or (entry.revision and cached_revision(entry.source) == entry.revision):
+        return
+    folder = next(path for path in Path(HF_HUB_CACHE, "x").parents if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < (entry.bytes or 0):
+        raise LimitError(
+            f"The disk of this server has {free / 1e9:.1f} GB free, {entry.name} may need "
+            f"{(entry.bytes or 0) / 1e9:.1f} GB.",
+            fix="Choose a smaller model, or one of the list.",
+        )
 
 
 def free_memory() -> None:

@@ -171,8 +171,8 @@ def test_the_size_is_known_before_anything_is_downloaded():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (refusal(RepositoryNotFoundError), "does not give 'org/model' to everyone"),
-        (refusal(GatedRepoError), "does not give 'org/model' to everyone"),
+        (refusal(RepositoryNotFoundError), "does not give 'org/model' to this server"),
+        (refusal(GatedRepoError), "does not give 'org/model' to this server"),
         (model_info(5, gated="auto"), "is gated"),
         (OfflineModeIsEnabled("offline"), "cannot be asked"),
         (httpx2.ConnectError("no route"), "cannot be asked"),
@@ -194,6 +194,29 @@ def test_listed_models_do_without_the_hub(monkeypatch, tmp_path):
     refs.mkdir(parents=True)
     (refs / "main").write_text("abc123\n")
     assert Catalog(Limits(), hub=HubModels(hub)).found(name).revision == "abc123"
+
+
+def test_what_the_operator_lists_may_be_private_and_of_unknown_size():
+    gated = model_info(None, gated="manual")
+    hub = FakeHub(org__mine=gated, org__gone=refusal(RepositoryNotFoundError))
+    catalog = Catalog(Limits(), ["org/mine", "org/gone"], any_hub_model=True, hub=HubModels(hub))
+    assert catalog.found("org/mine").revision == "c0ffee"
+    with pytest.raises(InvalidInputError, match="does not give 'org/gone' to this server"):
+        catalog.found("org/gone")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_visitors_do_not_use_the_token_of_the_operator(monkeypatch, listed):
+    tokens = []
+
+    class Client(FakeHub):
+        def __init__(self, token=None):
+            super().__init__(org__model=model_info(5))
+            tokens.append(token)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Client)
+    HubModels().find("org/model", listed=listed)
+    assert tokens == [None if listed else False]
 
 
 def test_folders_are_given_by_the_operator_under_their_name(llama_folder, gguf_file):

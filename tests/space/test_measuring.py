@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tiny_checkpoints import save_llama, some_text
 import hf_ess
 from hf_ess.errors import CancelledError, InvalidInputError, InvalidTypeError, LimitError
 from hf_ess.space import models_in_use
-from hf_ess.space.catalog import Catalog
+from hf_ess.space.catalog import Catalog, CatalogModel
 from hf_ess.space.limits import Limits
 from hf_ess.space.measuring import Measurer, Request, Step, stream
 
@@ -237,6 +238,22 @@ def test_a_model_that_cannot_be_surveyed_is_explained_by_its_analysis(llama_fold
     measurer = measurer_of(llama_folder)
     report = measurer.measure(Request(llama_folder.name, TEXT))
     assert len(report.verified_layers) == 2
+
+
+def test_a_download_for_which_there_is_no_room_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        "hf_ess.space.models_in_use.shutil.disk_usage", lambda _: SimpleNamespace(free=10**8)
+    )
+    models = models_in_use.ModelsInUse(10**9, "cpu")
+    entry = CatalogModel("org/model", "org/model", parameters=10**9, revision="c0ffee")
+    with pytest.raises(LimitError, match=r"has 0.1 GB free, org/model may need 4.0 GB"):
+        models.get(entry)
+    refs = tmp_path / "hub" / "models--org--model" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("c0ffee")
+    with pytest.raises(hf_ess.ModelLoadError, match="cannot be loaded"):
+        models.get(entry)
 
 
 def test_measurements_run_one_at_a_time(measurer, request_of, monkeypatch):
