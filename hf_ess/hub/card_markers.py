@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -95,7 +96,7 @@ def sections(body: str) -> list[Section]:
         return []
     starts = [0, *(newline.end() for newline in NEWLINE.finditer(body)), len(body)]
     markers = []
-    for token in _blocks(body):
+    for token in _parser().parse(body):
         line = _single_line(token)
         if line is not None:
             text = body[starts[line] : starts[line + 1]].strip(_BLANKS + "\r\n")
@@ -108,16 +109,35 @@ def sections(body: str) -> list[Section]:
     ]
 
 
+def with_inner(body: str, old: Section, inner: str) -> tuple[str, Section]:
+    r"""The body with other lines between the markers of a section, and that section in it.
+
+    The lines before it are the same, and the new ones are closed in themselves, so that the
+    markers stay what they are without reading the body again.
+
+    Example:
+        >>> body = "<!-- hf_ess:begin -->\n<!-- hf_ess:end -->\n"
+        >>> with_inner(body, sections(body)[0], "text\n")[0]
+        '<!-- hf_ess:begin -->\ntext\n<!-- hf_ess:end -->\n'
+    """
+    end = old.inner_start + len(inner)
+    section = Section(
+        old.start, old.inner_start, end, end + old.end - old.inner_end, _record(inner)
+    )
+    return body[: old.inner_start] + inner + body[old.inner_end :], section
+
+
 def our_section(found: list[Section]) -> Section | None:
     """The first pair with a record, else the first pair."""
     recorded = [section for section in found if section.record is not None]
     return next(iter(recorded or found), None)
 
 
-def _blocks(body: str) -> list[Token]:
+@cache
+def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"maxNesting": _DEEPEST})
     parser.core.ruler.enableOnly(["normalize", "block"])
-    return parser.parse(body)
+    return parser
 
 
 def _single_line(token: Token) -> int | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_ess.errors import InvalidInputError
-from hf_ess.hub.card_markers import BEGIN, END, Record, Section, our_section, sections
+from hf_ess.hub.card_markers import BEGIN, END, Record, Section, our_section, sections, with_inner
 from hf_ess.hub.card_parts import (
     NEWLINE,
     CardParts,
@@ -26,7 +26,7 @@ from hf_ess.hub.front_matter import SOURCE, AddedMetadata, with_metadata, withou
 from hf_ess.hub.yaml_text import flow
 
 _ANY_MARKER = re.compile(r"<!--\s*hf_ess:")
-_FENCE = re.compile(r"^[ \t]*---[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"---[ \t]*")
 # A line break of the last line, and a blank line.
 _MOST_BREAKS = 2
 
@@ -117,8 +117,10 @@ def with_addition(card: bytes | None, addition: CardAddition) -> EditedCard:
         newline=newline,
     )
     inner = _Inner(addition.section, metadata.added, newline)
-    places = _places(metadata.card, section, inner)
-    content = next((text for text in places if _can_be_undone(text, bare.text)), None)
+    if section is None:
+        content = _with_new_section(metadata.card, inner, bare.text)
+    else:
+        content = _with_section(metadata.card, section, inner, bare.text)
     if content is None:
         return EditedCard(parts.text.encode(), (_UNTOUCHED,))
     return EditedCard(content.encode(), metadata.notes + _notes(parts, found, section))
@@ -163,15 +165,22 @@ class _Inner:
         return self.newline.join([BEGIN, self.text(record) + END])
 
 
-def _places(card: CardParts, section: Section | None, inner: _Inner) -> list[str]:
-    """The card with the section, at the places where it may stand, best first."""
-    if section is None:
-        return [_at_the_end(card, inner), _at_the_top(card, inner)]
-    old = card.body[section.inner_start : section.inner_end]
-    record = section.record or Record("chosen", inside="" if old.strip() else old)
-    record = Record(record.place, record.newlines, record.inside, inner.metadata)
-    before, after = card.body[: section.inner_start], card.body[section.inner_end :]
-    return [card.head + before + inner.text(record) + after]
+def _with_section(card: CardParts, old: Section, inner: _Inner, bare: str) -> str | None:
+    """The card with an update in place, if it can be taken out again."""
+    record = old.record or Record("chosen", inside=_whitespace_inside(card.body, old))
+    record = replace(record, metadata=inner.metadata)
+    body, section = with_inner(card.body, old, inner.text(record))
+    new = replace(card, body=body)
+    return new.text if _bare(new, section).text == bare else None
+
+
+def _with_new_section(card: CardParts, inner: _Inner, bare: str) -> str | None:
+    """The card with a section at the first place from which it can be taken out again."""
+    for text in (_at_the_end(card, inner), _at_the_top(card, inner)):
+        new = card_parts(text)
+        if _bare(new, our_section(sections(new.body))).text == bare:
+            return text
+    return None
 
 
 def _at_the_end(card: CardParts, inner: _Inner) -> str:
@@ -195,11 +204,6 @@ def _at_the_top(card: CardParts, inner: _Inner) -> str:
     return card.head + inner.between_markers(record) + ending + blank + card.body
 
 
-def _can_be_undone(text: str, bare: str) -> bool:
-    parts = card_parts(text)
-    return _bare(parts, our_section(sections(parts.body))).text == bare
-
-
 def _bare(parts: CardParts, section: Section | None) -> CardParts:
     cut = parts if section is None else card_parts(_without_section(parts, section))
     return without_metadata(cut, _added(section))
@@ -214,8 +218,7 @@ def _added(section: Section | None) -> AddedMetadata:
 def _without_section(parts: CardParts, section: Section) -> str:
     record, body = section.record, parts.body
     if record is None or record.place == "chosen":
-        old = body[section.inner_start : section.inner_end]
-        inside = record.inside if record else ("" if old.strip() else old)
+        inside = record.inside if record else _whitespace_inside(body, section)
         return parts.head + body[: section.inner_start] + inside + body[section.inner_end :]
     before, after = parts.head + body[: section.start], body[section.end :]
     # Where others wrote on the far side of the section, line breaks of ours separate them now.
@@ -225,6 +228,11 @@ def _without_section(parts: CardParts, section: Section) -> str:
         newline = NEWLINE.match(after)
         after = after[newline.end() :] if newline else after
     return before + after
+
+
+def _whitespace_inside(body: str, section: Section) -> str:
+    inside = body[section.inner_start : section.inner_end]
+    return "" if inside.strip() else inside
 
 
 def _without_breaks_at_end(text: str, count: int) -> str:
@@ -254,7 +262,7 @@ def _check_section(markdown: str) -> None:
             "The section holds a marker of hf_ess itself, and would end there.",
             fix="Leave comments that begin with <!-- hf_ess: out of the section.",
         )
-    if any(_FENCE.match(line) for line in NEWLINE.split(markdown)):
+    if any(_FENCE.fullmatch(line) for line in NEWLINE.split(markdown)):
         raise InvalidInputError(
             "The section has a line of three dashes, which could end the front matter of a card.",
             fix="Write *** for a rule, and # for a heading.",

@@ -81,8 +81,8 @@ def with_metadata(
     if card.has_front_matter and _is_current(old, tag, entry):
         return EditedMetadata(card, added)
     bare = without_metadata(card, added)
-    edited = _filled(_with_fences(bare, newline), tag, entry, newline)
-    edited = replace(edited, added=replace(edited.added, front_matter=not bare.has_front_matter))
+    start = AddedMetadata(not bare.has_front_matter, model_index=added.model_index)
+    edited = _filled(EditedMetadata(_with_fences(bare, newline), start), tag, entry, newline)
     seen_by_the_hub = card_parts(edited.card.text)
     if seen_by_the_hub != edited.card or without_metadata(edited.card, edited.added) != bare:
         return EditedMetadata(card, added, (_note("an edit could not be undone to the byte"),))
@@ -117,10 +117,11 @@ def is_ours(entry: Node) -> bool:
 
 
 def _filled(
-    card: CardParts, tag: str, entry: Mapping[str, Any] | None, newline: str
+    start: EditedMetadata, tag: str, entry: Mapping[str, Any] | None, newline: str
 ) -> EditedMetadata:
+    card, added, notes = start.card, start.added, list(start.notes)
     newline = newline_style(card.yaml) or newline_style(card.opening) or newline
-    document, added, notes = read_yaml(card.yaml), AddedMetadata(), []
+    document = read_yaml(card.yaml)
     if tag not in _tags(document):
         try:
             document, how = with_item(document, _TAGS, tag, newline)

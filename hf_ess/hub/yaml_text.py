@@ -60,12 +60,12 @@ def block(value: Any) -> list[str]:
     r"""Data as lines without line breaks, the way people write metadata of cards.
 
     Example:
-        >>> print("\n".join(block({"name": "m", "results": [{"task": {"type": "a"}, "n": 1}]})))
+        >>> print("\n".join(block({"name": "m", "results": [{"task": {"type": "a"}, "size": 1}]})))
         name: m
         results:
         - task:
             type: a
-          n: 1
+          size: 1
     """
     if isinstance(value, Mapping) and value:
         return [line for key, inner in value.items() for line in _entry(str(key), inner)]
