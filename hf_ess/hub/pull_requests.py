@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,27 +12,45 @@ if TYPE_CHECKING:
 TITLE = "Add effective state-size (ESS)"
 
 
-def open_pull_request(api: HfApi, repo_id: str) -> Discussion | None:
-    """The oldest open pull request that this user made here with our title."""
+def open_pull_request(api: HfApi, repo_id: str, *, alone: bool) -> Discussion | None:
+    """The oldest open pull request that this user made here with our title.
+
+    Writers who found none may have opened one each, and one that seemed to fail may be opened
+    after all: the oldest goes on.
+
+    Args:
+        api: the client.
+        repo_id: the repository.
+        alone: closes the others.
+    """
+    ours = _open_pull_requests(api, repo_id)
+    if alone:
+        for needless in ours[1:]:
+            _close(api, needless, ours[0])
+    return ours[0] if ours else None
+
+
+def _open_pull_requests(api: HfApi, repo_id: str) -> list[Discussion]:
     user = api.whoami(cache=True)["name"]
+    listed = api.get_repo_discussions(
+        repo_id, author=user, discussion_type="pull_request", discussion_status="open"
+    )
     ours = [
         each
-        for each in api.get_repo_discussions(
-            repo_id, author=user, discussion_type="pull_request", discussion_status="open"
-        )
+        for each in listed
         if each.title == TITLE and each.author == user and each.status in ("open", "draft")
     ]
-    return min(ours, key=lambda each: each.num, default=None)
+    return sorted(ours, key=lambda each: each.num)
 
 
-def close_if_second(api: HfApi, repo_id: str, opened: int) -> bool:
-    """Closes the pull request that was just opened if there is an older one of ours.
+def _close(api: HfApi, needless: Discussion, first: Discussion) -> None:
+    from huggingface_hub.errors import BadRequestError
 
-    Two writers who found none may have opened one each; the older one is to be updated then.
-    """
-    first = open_pull_request(api, repo_id)
-    if first is None or first.num >= opened:
-        return False
-    comment = f"Opened at the same time as #{first.num}, which goes on."
-    api.change_discussion_status(repo_id, opened, "closed", comment=comment)
-    return True
+    # Another writer may have closed it already.
+    with suppress(BadRequestError):
+        api.change_discussion_status(
+            needless.repo_id,
+            needless.num,
+            "closed",
+            comment=f"The same as #{first.num}, which goes on.",
+        )

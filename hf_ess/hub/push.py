@@ -22,14 +22,14 @@ from hf_ess.hub.publication_files import (
     REPORT_PATH,
     PublicationFiles,
 )
-from hf_ess.hub.pull_requests import TITLE, close_if_second, open_pull_request
+from hf_ess.hub.pull_requests import TITLE, open_pull_request
 from hf_ess.hub.refused_cards import CARD_PATH, PUSH_WITHOUT_CARD
 from hf_ess.hub.repositories import hub_client, model_repository, writing_token
 from hf_ess.hub.target_repository import find_or_make
 from hf_ess.report import ESSReport
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import CommitInfo, Discussion, HfApi
 
 MAIN = "main"
 MESSAGE = "Publish effective state-size (ESS)"
@@ -153,7 +153,7 @@ class _Push:
     def attempt(self) -> PushResult:
         """Reads what is there, and commits what is missing."""
         target, found = self.target, PushResult(self.target.repo_id, changed=False)
-        if target.opens and (ours := open_pull_request(self.api, target.repo_id)):
+        if target.opens and (ours := self._pull_request()):
             target = Target(target.repo_id, str(ours.git_reference))
             found = replace(found, pr_url=ours.url, pr_num=ours.num)
         # First of all: others may have put another report on top of ours, which stays.
@@ -186,13 +186,17 @@ class _Push:
         if commit.pr_num is not None:
             # It has landed, even if what follows fails.
             self.unanswered = sent
-            if close_if_second(self.api, target.repo_id, commit.pr_num):
+            first = self._pull_request()
+            if first is not None and first.num != commit.pr_num:
                 self.unanswered = None
                 raise RaceLostError(
                     f"Others propose the same to {target.repo_id} all the time.",
                     fix="Try again in a while.",
                 )
         return _with_commit(found, commit)
+
+    def _pull_request(self) -> Discussion | None:
+        return open_pull_request(self.api, self.target.repo_id, alone=not self.dry_run)
 
     def _landed(self, target: Target, found: PushResult) -> PushResult | None:
         """What a commit of ours did whose answer was lost, None if there is none."""

@@ -69,6 +69,10 @@ def change(hub, repo, request, rest):
     if discussion.author != user.name and not access.is_writer(repo, user):
         raise NO_WRITER
     if action == "status":
+        if "comment" in asked:
+            repo.comment(discussion, user.name, asked["comment"])
+        if discussion.status == asked["status"]:
+            raise RefusalError(400, f"This discussion is already {asked['status']}")
         event = repo.change_status(discussion.num, asked["status"], user.name)
         return Reply({"newStatus": event})
     if action == "merge":
