@@ -71,8 +71,8 @@ def report_from_hub(
 ) -> ESSReport:
     """The report that is published in a repository of the Hub.
 
-    Both of its files come from one commit, whatever is pushed meanwhile; in offline mode from
-    the cache.
+    Both of its files come from one commit, whatever is pushed meanwhile. In offline mode, or
+    where the Hub cannot be reached, it is the one that was read last, if it was.
 
     Args:
         repo_id: `user/model`.
@@ -121,10 +121,13 @@ def _downloaded(api: HfApi, place: Place, revision: str | None, folder: str) -> 
     )
 
     try:
-        sha = _pinned(api, place, revision)
+        # Recorded in the cache too, for offline mode.
+        pinned = api.resolve_revision(place.repo_id, repo_type=place.repo_type, revision=revision)
         names = [str(PurePosixPath(folder, name)) for name in (JSON_NAME, ARRAYS_NAME)]
         paths = [
-            api.hf_hub_download(place.repo_id, name, repo_type=place.repo_type, revision=sha)
+            api.hf_hub_download(
+                place.repo_id, name, repo_type=place.repo_type, revision=pinned.resolved
+            )
             for name in names
         ]
     except GatedRepoError:
@@ -143,23 +146,6 @@ def _downloaded(api: HfApi, place: Place, revision: str | None, folder: str) -> 
     except RemoteEntryNotFoundError as error:
         raise _no_report(api, place, revision, folder) from error
     return Path(paths[0]).parent
-
-
-def _pinned(api: HfApi, place: Place, revision: str | None) -> str:
-    """The commit to read; in offline mode the one that the cache knows."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import OfflineModeIsEnabled, RevisionResolutionError
-
-    kind = place.repo_type
-    if not constants.is_offline_mode():
-        return str(api.repo_info(place.repo_id, repo_type=kind, revision=revision).sha)
-    try:
-        known = api.resolve_revision(
-            place.repo_id, repo_type=kind, revision=revision, local_files_only=True
-        )
-    except RevisionResolutionError as error:
-        raise OfflineModeIsEnabled("the cache does not hold it") from error
-    return str(known.resolved)
 
 
 def _no_report(api: HfApi, place: Place, revision: str | None, folder: str) -> HfEssError:

@@ -158,10 +158,24 @@ def test_tokens_that_cannot_be_sent(model):
     assert "hf_secret" not in str(error.value)
 
 
-def test_offline(model, tmp_path, monkeypatch):
+def test_offline(hub, model, tmp_path, monkeypatch):
     report = make_report()
     put(model, report, PUBLISHED_FOLDER, tmp_path)
-    report_from_hub("me/model", revision="main")
+    report_from_hub("me/model")
+    asked = len(hub.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert report_from_hub("me/model").fingerprint() == report.fingerprint()
+    assert len(hub.requests) == asked
     with pytest.raises(hf_ess.HubError, match="Unset HF_HUB_OFFLINE"):
         report_from_hub("me/other")
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/models/me/model"), ("HEAD", "/resolve/")]
+)
+def test_what_passes_is_waited_for(hub, model, tmp_path, method, path):
+    put(model, make_report(), PUBLISHED_FOLDER, tmp_path)
+    fault = hub.fail(method, path, 503, times=2)
+    assert report_from_hub("me/model").layers
+    assert len(fault.hits) == 2
