@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 import typing
 
 import pytest
@@ -123,3 +125,11 @@ def test_functions_are_typed_and_every_argument_is_described(name):
     for parameter in parameters:
         assert f"    {parameter}: " in document
     assert "Returns:" in document
+
+
+def test_the_instrument_works_without_gradio():
+    code = (
+        "import sys; import hf_ess.space.api, hf_ess.space.prompts; "
+        "sys.exit('gradio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

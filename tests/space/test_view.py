@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tiny_models import build_tiny, tiny_input_ids
 
 import hf_ess
 from hf_ess.errors import InvalidInputError
+from hf_ess.report.publication import published
 from hf_ess.space.view import cell, view
 
 
@@ -88,6 +90,46 @@ def test_counts_at_the_tolerances_are_those_of_the_report(measured):
             expected = layer.tolerance_ess[tolerance].sum(axis=1)[0]
             np.testing.assert_array_equal(column, expected)
         assert (np.diff(counts.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options"),
+    [
+        ("llama", {"window": (6, 9)}),
+        ("llama", {"relative": True}),
+        ("llama", {"relative": True, "window": 5, "tolerances": [0.25, 1e-4]}),
+        ("mamba", {}),
+        ("jamba", {"scope": "mixer"}),
+        ("llama", {"tolerances": [1e-1, 1e-15]}),
+    ],
+    ids=str,
+)
+def test_every_kind_of_measurement_is_counted_as_it_was(model_type, options):
+    model = build_tiny(model_type)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = hf_ess.analyze(
+            model, tiny_input_ids(model, length=29), positions="all",
+            keep_singular_values=True, progress=False, **options,
+        )  # fmt: skip
+    drawn = view(report)
+    json.dumps(drawn, allow_nan=False)
+    assert drawn["scope"] == report.scope
+    assert len(report.verified_layers) == 2
+    for shown, layer in zip(drawn["layers"], report.layers, strict=True):
+        counts = counts_in(shown)
+        present = [entropy is not None for entropy in shown["entropy"]]
+        assert present == (~np.isnan(layer.entropy_ess[0, 0])).tolist()
+        for tolerance in report.tolerances:
+            column = counts[present, drawn["thresholds"].index(tolerance)]
+            expected = layer.tolerance_ess[tolerance].sum(axis=1)[0, present]
+            np.testing.assert_array_equal(column, expected)
+            below = layer.below_floor[tolerance].any(axis=1)[0]
+            scale = np.array([np.inf if x is None else x for x in shown["floor"]])
+            np.testing.assert_array_equal((tolerance <= scale)[present], below[present])
+        slow = slow_counts(layer, drawn["thresholds"], relative=report.relative)
+        others = [t not in report.tolerances for t in drawn["thresholds"]]
+        np.testing.assert_array_equal(counts[:, others], slow[:, others])
 
 
 def test_a_value_that_float32_rounds_across_the_tolerance_counts_as_measured():
@@ -202,9 +244,7 @@ def test_positions_where_no_window_fits_are_not_filled_in():
 
 
 def test_a_report_without_its_text_says_so():
-    report = spectral_report()
-    report.samples[0].tokens = None
-    drawn = view(report)
+    drawn = view(published(spectral_report()))
     assert drawn["tokens"] is None
     assert drawn["separators"] == []
     assert any("text is not part" in note for note in drawn["notes"])
