@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hub.local_server import serving
+from hub.pushing import CARD, REPO
 from hub.stub_hub import StubHub
 from hub.stub_xet import XetStorage
 from huggingface_hub import constants
 from huggingface_hub.utils import _http, close_session
+
+from hf_ess import ESSReport
+from hf_ess.hub import patience
 
 
 @pytest.fixture
@@ -43,6 +49,9 @@ def hub(clean_client, monkeypatch):
         # Connections of the client end before the server does, and its threads with them.
         close_session()
     assert server.troubles == []
+    for request in server.requests:
+        assert not any(token in request.target for token in server.users)
+        assert request.authorization is None or "/stored/" not in request.target
 
 
 @pytest.fixture
@@ -51,3 +60,41 @@ def xet(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     hub.xet = XetStorage(tmp_path / "xet")
     return hub.xet
+
+
+@pytest.fixture
+def quick_plots(monkeypatch):
+    """Plots that cost nothing; like real ones they are the same for the same numbers."""
+
+    def draw(report, folder):
+        paths = [Path(folder, f"{name}.png") for name in ("heatmap", "profile", "positions")]
+        for path in paths:
+            path.write_bytes(b"\x89PNG\0" + f"{path.name} {report.average_ess()}".encode())
+        return paths
+
+    monkeypatch.setattr(ESSReport, "plot_all", draw)
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Pushes wait for hundredths of seconds where they would wait for seconds."""
+    hurried = patience.Patience(first_wait=0.02, longest_wait=0.2)
+    monkeypatch.setattr(patience, "PATIENCE", hurried)
+    return hurried
+
+
+@pytest.fixture
+def impatient(hurried, monkeypatch):
+    """Pushes that also give up soon on a Hub that says nothing; returns after how many seconds."""
+    silence = 1
+    monkeypatch.setattr(patience, "PATIENCE", replace(hurried, silence=silence))
+    # Downloads have limits of their own.
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", silence)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", silence)
+    return silence
+
+
+@pytest.fixture
+def model(hub):
+    """A model of the user who is logged in, with a card."""
+    return hub.repo(REPO, {"README.md": CARD})
