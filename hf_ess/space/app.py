@@ -30,6 +30,7 @@ from hf_ess.space.measuring import Measurer
 from hf_ess.space.page import TITLE, Choices, lay_out
 from hf_ess.space.results import ResultStore
 from hf_ess.space.taking import Taking
+from hf_ess.space.theme import theme
 from hf_ess.space.wording import limits_words, model_words
 
 # Nothing but short answers to questions is uploaded here.
@@ -140,7 +141,7 @@ class App:
                 prevent_thread_lock=True,
                 quiet=True,
                 ssr_mode=False,
-                theme=_theme(),
+                theme=theme(),
                 css=bundle.surroundings(),
                 allowed_paths=[str(self.downloads.folder)],
                 max_file_size=LARGEST_UPLOAD,
@@ -241,10 +242,3 @@ def _cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME, "hf_ess", "results")
-
-
-def _theme() -> Any:
-    """Quiet, and with the fonts of the reader's system: nothing is asked of other servers."""
-    system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-    return gr.themes.Base(font=system, font_mono=mono, radius_size="sm", spacing_size="sm")

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import uuid
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
 from hf_ess.space.jobs import OnWait, Waiting
 from hf_ess.space.measuring import OnStep, Step
 from hf_ess.space.wording import step_words, waiting_words
+
+Result = TypeVar("Result")
+# Between two news: more often than this nobody reads them.
+PAUSE_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class News:
+    """What is heard of a measurement: words, and how many of its layers are done."""
+
+    words: str
+    done: int = 0
+    total: int = 0
+
+
+Tell = Callable[[News], None]
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """What work came to."""
+
+    result: Result
 
 
 def user_of(request: gr.Request | None) -> str:
@@ -18,13 +45,74 @@ def user_of(request: gr.Request | None) -> str:
     return str(name or uuid.uuid4().hex)
 
 
-def watched(bar: Any) -> tuple[OnStep, OnWait]:
-    """What tells a progress of Gradio how a measurement goes on, and how it waits."""
+def listeners(tell: Tell) -> tuple[OnStep, OnWait]:
+    """What a measurement calls as it goes on, and while it waits."""
 
     def on_step(step: Step) -> None:
-        bar((step.done, step.total or None), desc=step_words(step), unit="layers")
+        tell(News(step_words(step), step.done, step.total))
 
     def on_wait(place: Waiting) -> None:
-        bar(None, desc=waiting_words(place))
+        tell(News(waiting_words(place)))
 
     return on_step, on_wait
+
+
+def progress_listeners() -> tuple[OnStep, OnWait]:
+    """The same for programs, which hear it as progress of Gradio's queue."""
+    bar: Any = gr.Progress()
+
+    def tell(news: News) -> None:
+        bar((news.done, news.total or None), desc=news.words, unit="layers")
+
+    return listeners(tell)
+
+
+def followed(work: Callable[[Tell], Result]) -> Iterator[News | Done[Result]]:
+    """Does work in a thread, and yields the latest news of it, then what it came to.
+
+    The work sees the context of the caller, in which Gradio keeps the request.
+
+    Raises:
+        Exception: what the work raises.
+
+    Example:
+        >>> def count(tell):
+        ...     tell(News("one"))
+        ...     return 2
+        >>> [*followed(count)][-1]
+        Done(result=2)
+    """
+    changed = threading.Condition()
+    latest: list[News] = []
+    outcome: list[Done[Result] | BaseException] = []
+
+    def tell(news: News) -> None:
+        with changed:
+            latest[:] = [news]
+            changed.notify()
+
+    def run() -> None:
+        ended: Done[Result] | BaseException
+        try:
+            ended = Done(work(tell))
+        except BaseException as error:
+            ended = error
+        with changed:
+            outcome.append(ended)
+            changed.notify()
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="hf_ess visitor", daemon=True).start()
+    while True:
+        with changed:
+            changed.wait_for(lambda: latest or outcome)
+            heard, latest[:] = list(latest), []
+            ended = outcome[0] if outcome else None
+        yield from heard
+        if isinstance(ended, BaseException):
+            raise ended
+        if ended is not None:
+            yield ended
+            return
+        with changed:
+            changed.wait_for(lambda: outcome, PAUSE_SECONDS)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from hf_ess.errors import HfEssError
 from hf_ess.space.api import POSITIONS, SCOPE, Api
-from hf_ess.space.asking import user_of, watched
+from hf_ess.space.asking import progress_listeners, user_of
 from hf_ess.space.instrument import Instrument
 
 Answer = TypeVar("Answer")
@@ -59,7 +59,7 @@ def add_endpoints(instrument: Instrument) -> None:
 
 
 def _api(instrument: Instrument, request: gr.Request | None) -> Api:
-    on_step, on_wait = watched(gr.Progress())
+    on_step, on_wait = progress_listeners()
     return Api(instrument, user_of(request), on_step=on_step, on_wait=on_wait)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from hf_ess.errors import CancelledError, HfEssError, InvalidInputError
-from hf_ess.space.asking import user_of, watched
+from hf_ess.space.asking import Done, Tell, followed, listeners, user_of
 from hf_ess.space.component import view_value
 from hf_ess.space.gallery import Gallery
 from hf_ess.space.instrument import Instrument
@@ -16,7 +16,7 @@ from hf_ess.space.links import parsed_link
 from hf_ess.space.measuring import Request
 from hf_ess.space.page import NOTHING, OTHER_MODEL, OTHER_TEXT, Page
 from hf_ess.space.prompts import example_text
-from hf_ess.space.wording import note, problem
+from hf_ess.space.wording import news_note, note, problem
 from hf_ess.written import parsed_positions
 
 # Nobody waits in Gradio's queue: the instrument's own knows users, and says how long it takes.
@@ -39,7 +39,7 @@ class Events:
     def connect(self, page: Page, demo: Any) -> None:
         """Joins elements and answers, while the page is being built."""
         shown = [page.status, page.view, page.shown, page.taking, page.section]
-        measuring = page.measure.click(
+        page.measure.click(
             self.measure,
             [
                 page.model,
@@ -51,11 +51,10 @@ class Events:
                 page.other_text,
             ],
             shown,
-            show_progress_on=page.status,
-            scroll_to_output=True,
+            show_progress="hidden",
             **UNLIMITED,
         )
-        page.cancel.click(self.cancel, None, page.status, cancels=[measuring], **AT_ONCE)
+        page.cancel.click(self.cancel, None, page.status, **AT_ONCE)
         page.against.input(
             self.comparing, page.against, [page.other_model, page.other_text], **AT_ONCE
         )
@@ -77,8 +76,8 @@ class Events:
         other_model: str,
         other_text: str,
         request: gr.Request,
-    ) -> Any:
-        """Measures what was asked for, and shows it."""
+    ) -> Iterator[Any]:
+        """Measures what was asked for, says how it goes on, and shows it."""
         pairs = {
             NOTHING: [(model, text)],
             OTHER_MODEL: [(model, text), (other_model, text)],
@@ -92,18 +91,22 @@ class Events:
                 Request(model=named, text=written, positions=where, scope=scope)
                 for named, written in pairs[against]
             ]
-            keys = self._measured(asked, user_of(request))
-            return self._shown(keys)
+            user = user_of(request)
+            for told in followed(lambda tell: self._measured(asked, user, tell)):
+                if isinstance(told, Done):
+                    yield self._shown(told.result)
+                else:
+                    yield self._said(news_note(told.words, told.done, told.total))
         except CancelledError:
-            return self._said(note("Cancelled."))
+            yield self._said(note("Cancelled."))
         except HfEssError as error:
-            return self._said(problem(error))
+            yield self._said(problem(error))
 
-    def _measured(self, asked: Sequence[Request], user: str) -> list[str]:
+    def _measured(self, asked: Sequence[Request], user: str, tell: Tell) -> list[str]:
         for each in asked:
             each.check(self._instrument.limits)
             self._instrument.key(each)
-        on_step, on_wait = watched(gr.Progress())
+        on_step, on_wait = listeners(tell)
         return [
             self._instrument.measure(each, user, on_step=on_step, on_wait=on_wait) for each in asked
         ]
@@ -126,7 +129,7 @@ class Events:
     def cancel(self, request: gr.Request) -> str:
         """Ends what the visitor has running or waiting."""
         ended = self._instrument.jobs.cancel(user_of(request))
-        return note("Cancelled." if ended else "Nothing is running.")
+        return note("Cancelling …" if ended else "Nothing is running.")
 
     def leave(self, request: gr.Request) -> None:
         """Nobody waits any more for what a closed page had asked for."""

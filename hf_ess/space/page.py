@@ -23,8 +23,8 @@ SCOPES = [("core: the mixing function", "core"), ("mixer: with its convolution a
 NOTHING, OTHER_MODEL, OTHER_TEXT = "nothing", "model", "text"
 COMPARISONS = [
     ("nothing", NOTHING),
-    ("another model, same text", OTHER_MODEL),
-    ("another text, same model", OTHER_TEXT),
+    ("another model", OTHER_MODEL),
+    ("another text", OTHER_TEXT),
 ]
 
 
@@ -105,13 +105,15 @@ def lay_out(choices: Choices, cell: Callable[[Any], Any]) -> Page:
             gallery = gr.Radio([], label="Reports", elem_id="hfess-gallery")
             notes = gr.HTML("Reading the reports …", padding=False, elem_id="hfess-gallery-notes")
     status = gr.HTML("", elem_id="hfess-status", padding=False)
+    taken = _taking_away()
     view = view_element(cell)
-    taken = _taking_away(choices.publishing)
+    publishing = _publishing() if choices.publishing else None
     return Page(
         **asked,
         **taken,
         status=status,
         view=view,
+        publishing=publishing,
         shown=gr.State([]),
         gallery=gallery,
         gallery_notes=notes,
@@ -129,25 +131,25 @@ def _question(choices: Choices) -> dict[str, Any]:
                 info=choices.limits,
                 elem_id="hfess-text",
             )
-            with gr.Row(elem_classes="hfess-choices"):
-                example = gr.Radio(
+            with gr.Row(elem_id="hfess-examples"):
+                example = gr.Dropdown(
                     list(EXAMPLES),
                     value=EXAMPLES[0][1],
-                    label="Examples",
-                    elem_id="hfess-examples",
+                    label="Example",
+                    filterable=False,
+                    min_width=140,
+                    elem_id="hfess-example",
                 )
-                separator = gr.Radio(
+                separator = gr.Dropdown(
                     list(SEPARATORS),
                     value=SEPARATORS[0][1],
-                    label="Separator",
+                    label="Separated by",
+                    filterable=False,
+                    min_width=140,
                     elem_id="hfess-separator",
                 )
         with gr.Column(scale=2, min_width=280):
             model = _model(choices, "Model", "hfess-model")
-            positions = gr.Textbox(
-                "auto", label="Positions", info=POSITIONS_HELP, elem_id="hfess-positions"
-            )
-            scope = gr.Radio(SCOPES, value="core", label="Scope", elem_id="hfess-scope")
             against = gr.Radio(
                 COMPARISONS, value=NOTHING, label="Compare with", elem_id="hfess-against"
             )
@@ -155,6 +157,11 @@ def _question(choices: Choices) -> dict[str, Any]:
             other_text = gr.Textbox(
                 label="Text to compare with", lines=4, visible=False, elem_id="hfess-other-text"
             )
+            with gr.Accordion("Positions and scope", open=False, elem_id="hfess-settings"):
+                positions = gr.Textbox(
+                    "auto", label="Positions", info=POSITIONS_HELP, elem_id="hfess-positions"
+                )
+                scope = gr.Radio(SCOPES, value="core", label="Scope", elem_id="hfess-scope")
             with gr.Row(elem_id="hfess-buttons"):
                 measure = gr.Button("Measure", variant="primary", elem_id="hfess-measure")
                 cancel = gr.Button("Cancel", elem_id="hfess-cancel")
@@ -186,8 +193,8 @@ def _model(choices: Choices, label: str, name: str, visible: bool = True) -> Any
     )
 
 
-def _taking_away(publishing: bool) -> dict[str, Any]:
-    with gr.Group(visible=False, elem_id="hfess-taking") as taking:
+def _taking_away() -> dict[str, Any]:
+    with gr.Column(visible=False, elem_id="hfess-taking") as taking:
         with gr.Row():
             report = gr.Button("Report (zip)", size="sm", elem_id="hfess-report")
             card = gr.Button("Section for a model card", size="sm", elem_id="hfess-card")
@@ -199,7 +206,6 @@ def _taking_away(publishing: bool) -> dict[str, Any]:
             visible=False,
             elem_id="hfess-section",
         )
-        part = _publishing() if publishing else None
     return {
         "taking": taking,
         "report": report,
@@ -207,7 +213,6 @@ def _taking_away(publishing: bool) -> dict[str, Any]:
         "link": link,
         "file": file,
         "section": section,
-        "publishing": part,
     }
 
 

@@ -59,6 +59,14 @@ def problem(error: HfEssError) -> str:
     return f'<p class="hfess-problem" role="alert"><strong>{what}</strong>{causes}{fix}</p>'
 
 
+def news_note(words: str, done: int, total: int) -> str:
+    """How far a measurement is, as HTML with a bar."""
+    bar = (
+        f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
+    )
+    return f'<p class="hfess-note" role="status">{html.escape(words)} {bar}</p>'
+
+
 def note(text: str) -> str:
     """A line as HTML that shows everything in it as text."""
     return f'<p class="hfess-note" role="status">{html.escape(text)}</p>'
@@ -71,12 +79,7 @@ def model_words(model: CatalogModel) -> str:
         >>> model_words(CatalogModel("org/model", "org/model", parameters=134_515_008))
         'org/model · 135 M'
     """
-    facts = [model.name]
-    if model.parameters:
-        facts.append(f"{model.parameters / 1e6:,.0f} M")
-    if model.mixers:
-        facts.append(model.mixers)
-    return " · ".join(facts)
+    return f"{model.name} · {model.parameters / 1e6:,.0f} M" if model.parameters else model.name
 
 
 def limits_words(limits: Limits, keeps_texts: bool) -> str:
