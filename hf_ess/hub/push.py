@@ -24,7 +24,7 @@ from hf_ess.hub.publication_files import (
 )
 from hf_ess.hub.pull_requests import TITLE, open_pull_request
 from hf_ess.hub.refused_cards import CARD_PATH, PUSH_WITHOUT_CARD
-from hf_ess.hub.repositories import hub_client, model_repository, writing_token
+from hf_ess.hub.repositories import check_can_write, hub_client, known_token, model_repository
 from hf_ess.hub.target_repository import find_or_make
 from hf_ess.report import ESSReport
 
@@ -120,7 +120,8 @@ def push_report(
             fix="Push to the branch without a pull request, or leave the branch out.",
         )
     api = hub_client(token)
-    known = (api.token if dry_run else writing_token(api),)
+    if not dry_run:
+        check_can_write(api)
     push = _Push(
         api=api,
         target=Target(name, revision or MAIN, opens=create_pr),
@@ -128,7 +129,7 @@ def push_report(
         benchmark=benchmark,
         card=card,
         message=message,
-        tokens=tuple(each for each in known if isinstance(each, str)),
+        tokens=tuple(filter(None, [known_token(api)])),
         dry_run=dry_run,
     )
     with explained(f"The push to {name} was not completed"):

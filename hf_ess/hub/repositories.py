@@ -124,15 +124,19 @@ def hub_client(token: str | None = None) -> HfApi:
     return HfApi(token=token, library_name="hf_ess", library_version=__version__)
 
 
-def writing_token(api: HfApi) -> str:
-    """The token with which something can be pushed.
+def known_token(api: HfApi) -> str | None:
+    """The token with which the client asks, None if there is none."""
+    from huggingface_hub import get_token
+
+    token = api.token or get_token()
+    return token if isinstance(token, str) else None
+
+
+def check_can_write(api: HfApi) -> None:
+    """Refuses to begin without a token.
 
     Raises:
         HubError: there is none.
     """
-    from huggingface_hub import get_token
-
-    token = api.token or get_token()
-    if not isinstance(token, str):
+    if known_token(api) is None:
         raise HubError("Pushing needs a token of the Hub, and there is none.", fix=LOG_IN)
-    return token

@@ -1,5 +1,5 @@
 """Commands that talk to the Hub talk to the stub of its tests."""
 
-from hub.conftest import clean_client, hub
+from hub.conftest import clean_client, hub, quick_plots
 
-__all__ = ["clean_client", "hub"]
+__all__ = ["clean_client", "hub", "quick_plots"]

@@ -14,8 +14,11 @@ import hf_ess
 from hf_ess.hub.card_markers import BEGIN, END
 from hf_ess.hub.card_text import without_addition
 
-# The client sends large files in a way that its own HTTP library has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("quick_plots"),
+    # The client sends large files in a way that its own HTTP library has deprecated.
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
+]
 
 CARD = b"---\nlicense: mit\n---\n# A model\n"
 
@@ -155,5 +158,8 @@ def test_as_a_process(hub, model, saved):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == f"{hub.url}/me/model/commit/{model.head()}\n"
+    plots = [file for path, file in model.files().items() if path.endswith(".png")]
+    assert len(plots) == 3
+    assert min(map(len, plots)) > 10_000
     assert hub.me.token not in ended.stderr
     assert "Traceback" not in ended.stderr
