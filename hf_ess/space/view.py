@@ -29,6 +29,7 @@ from hf_ess.space.view_schema import (
 from hf_ess.space.words import findings, layer_labels, verdict
 
 UNSIGNED, FLOAT = "u4", "f4"
+LARGEST_COUNT = 2**32 - 1
 
 
 def view(report: ESSReport, *, key: str | None = None, title: str | None = None) -> View:
@@ -52,7 +53,7 @@ def view(report: ESSReport, *, key: str | None = None, title: str | None = None)
         "window": list(report.window) if report.window else None,
         "complete": report.complete,
         "notes": _notes(report),
-        "length": max(sample.length for sample in report.samples),
+        "length": max((sample.length for sample in report.samples), default=0),
         "samples": len(report.samples),
         "tokens": tokens,
         "separators": passage_ends(tokens or []),
@@ -107,7 +108,7 @@ def cell(report: ESSReport, layer: int, position: int) -> Cell:
         {
             "group": group,
             "values": _without_padding(found.singular_values[text, group, column]),
-            "entropy": float(found.entropy_ess[text, group, column]),
+            "entropy": _number(found.entropy_ess[text, group, column]),
             "errorBound": _number(found.error_bound[text, group, column]),
         }
         for group in range(found.groups)
@@ -147,7 +148,7 @@ def _layer(
         "residualBound": layer.residual_bound,
         "reason": printable(layer.reason),
         "method": printable(layer.method),
-        "halfWidth": largest_half_width(layer),
+        "halfWidth": _number(largest_half_width(layer)),
         "entropy": _numbers(mean_by_position(layer.entropy_ess) if shown else absent),
         "counts": _encoded(counts, kind),
         "countsType": kind,
@@ -202,7 +203,7 @@ def _notes(report: ESSReport) -> list[str]:
             f"Every value is a mean over {len(report.samples)} texts, so that it belongs to the "
             "words of none of them."
         )
-    elif report.samples[0].tokens is None:
+    elif report.samples and report.samples[0].tokens is None:
         notes.append("The text is not part of this report.")
     if not has_spectra(report):
         notes.append(
@@ -213,14 +214,16 @@ def _notes(report: ESSReport) -> list[str]:
 
 def _tokens(report: ESSReport) -> list[str] | None:
     """The tokens of the text; the mean over several texts belongs to the tokens of none."""
-    tokens = report.samples[0].tokens
-    if len(report.samples) > 1 or tokens is None:
+    tokens = report.samples[0].tokens if len(report.samples) == 1 else None
+    if tokens is None:
         return None
     # Half a surrogate pair, which a hostile file may hold, has no form in UTF-8.
     return [token.encode("utf-8", "replace").decode("utf-8") for token in tokens]
 
 
 def _encoded(counts: NDArray[np.float64], kind: str) -> str:
+    # A report from elsewhere may hold anything where numbers should be.
+    counts = np.nan_to_num(counts, nan=0.0).clip(0, LARGEST_COUNT)
     return base64.b64encode(counts.astype(f"<{kind}").tobytes()).decode("ascii")
 
 
@@ -233,5 +236,5 @@ def _number(value: float) -> float | None:
 
 
 def _without_padding(values: NDArray[np.float32]) -> list[float]:
-    """Descending singular values without the zeros after the last positive one, one at least."""
-    return [float(value) for value in values[: max(int((values > 0).sum()), 1)]]
+    """Descending singular values without the zeros after the last positive one."""
+    return [float(value) for value in values[np.isfinite(values) & (values > 0)]]

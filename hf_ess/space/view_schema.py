@@ -38,7 +38,7 @@ class ViewLayer(TypedDict):
     residualBound: float
     reason: str
     method: str
-    halfWidth: float
+    halfWidth: float | None
     entropy: Numbers
     counts: str
     countsType: str
@@ -101,7 +101,7 @@ class CellGroup(TypedDict):
 
     group: int
     values: list[float]
-    entropy: float
+    entropy: float | None
     errorBound: float | None
 
 

@@ -302,6 +302,30 @@ def test_cells_that_do_not_exist_are_refused(measured):
         cell(make_report(), 0, 5)
 
 
+def test_a_report_without_anything_is_drawn():
+    drawn = view(make_report(0, samples=[]))
+    assert (drawn["length"], drawn["samples"], drawn["layers"]) == (0, 0, [])
+    assert drawn["tokens"] is None
+    json.dumps(drawn, allow_nan=False)
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, -1e300, 1e300])
+def test_impossible_numbers_from_elsewhere_do_not_break_the_page(number):
+    layer = spectral_layer(0, lengths=(40,), positions=(4, 9), groups=2)
+    names = ("entropy_ess", "capacity", "attainable_by_group", "error_bound", "residual")
+    for name in (*names, "entropy_half_width", "largest_singular_value"):
+        getattr(layer, name)[:] = number
+    for counts in layer.tolerance_ess.values():
+        counts[:] = number
+    layer.singular_values[..., :2] = number if abs(number) == np.inf else 1e30
+    for relative in (False, True):
+        report = make_report([layer], lengths=(40,), positions=(4, 9), relative=relative)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what numpy says of such numbers
+            json.dumps([view(report), cell(report, 0, 4)], allow_nan=False)
+            assert counts_in(view(report)["layers"][0]).shape[0] == 2
+
+
 def test_a_large_report_is_ready_in_a_moment():
     positions = range(1, 513)
     made = spectral_layer(0, lengths=(1024,), positions=positions, groups=9, values=256)
