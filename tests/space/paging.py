@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from hf_ess.space import bundle
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>view</title>
-<meta name="viewport" content="width=device-width"><style>body { margin: 0 }</style>
+<meta name="viewport" content="width=device-width"><style>body { margin: 0 16px }</style>
 <body><div id="host"></div><script>window.before = new Set(Object.keys(window));</script>
 <script src="/view.js"></script></body>"""
 

@@ -3,8 +3,9 @@
 // The value is text: {"views": [one, or two to compare], "state": what a link asks for, or null}.
 
 const host = element.querySelector("[data-hfess-host]");
-const SHARED = ["metric", "threshold", "scale", "colour", "layer", "position"];
-const DEFAULTS = { metric: "entropy", scale: "linear", colour: "total" };
+const DEFAULTS = {
+  metric: "entropy", threshold: 0.001, scale: "linear", colour: "total", layer: null, position: null, side: 0,
+};
 const HUB = "https://huggingface.co";
 let page = null;
 let keys = [];
@@ -12,13 +13,13 @@ let keys = [];
 // What the address says besides the view stays: Gradio keeps its own words there, and others.
 function remember(state) {
   const query = new URLSearchParams(window.location.search);
-  for (const name of ["view", "with", ...SHARED]) query.delete(name);
+  for (const name of ["view", "with", ...Object.keys(DEFAULTS)]) query.delete(name);
   if (keys.length && keys.every(Boolean)) {
     query.set("view", keys[0]);
     if (keys.length > 1) query.set("with", keys[1]);
-    for (const name of SHARED) {
-      const value = state?.[name];
-      if (value !== undefined && value !== null && value !== DEFAULTS[name]) query.set(name, value);
+    for (const [name, usual] of Object.entries(DEFAULTS)) {
+      const value = state?.[name] ?? usual;
+      if (value !== usual) query.set(name, value);
     }
   }
   const words = query.toString();
@@ -46,7 +47,7 @@ function show() {
   if (views.length > 1) page.showPair(...views);
   else page.show(views[0]);
   if (state) page.setState(state);
-  remember(state);
+  remember(page.getState());
 }
 
 watch("value", show);

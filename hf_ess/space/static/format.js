@@ -47,11 +47,12 @@ export function toleranceText(value) {
   return short >= 1e-4 ? String(short) : short.toExponential().replace("e+", "e");
 }
 
-// For ticks: 0, 0.5, 12, 4 000, 20k only where it would not fit otherwise.
+// For ticks: 0, 0.5, 12, 4 000.
 export function tickText(value) {
   if (value === 0) return "0";
-  const short = Number(value.toPrecision(6));
-  return Math.abs(short) >= 1000 ? grouped(String(short)) : String(short);
+  const short = Number(Math.abs(value).toPrecision(6));
+  const digits = short >= 1000 && Number.isInteger(short) ? grouped(String(short)) : String(short);
+  return value < 0 ? MINUS + digits : digits;
 }
 
 export function count(number, noun, plural = `${noun}s`) {

@@ -12,6 +12,11 @@ const GAP = 22;
 const FOOT = 34;
 const SMALL = 11;
 
+// A rim in the colour of the ground keeps a label readable where lines cross it.
+function rim(theme) {
+  return { stroke: theme.surface, "stroke-width": 3, "paint-order": "stroke", "stroke-linejoin": "round" };
+}
+
 function text(theme, attributes, words, colour = theme.muted) {
   return shape("text", { fill: colour, "font-size": SMALL, "font-family": theme.font, ...attributes }, words);
 }
@@ -88,7 +93,7 @@ function drawPanel(panel, yOf, xOf, box, theme) {
     nodes.push(shape("line", {
       x1: box.left, x2: box.right, y1: y, y2: y, stroke: line.colour, "stroke-dasharray": "5 3", "data-line": line.name,
     }));
-    nodes.push(text(theme, { x: box.right - 4, y: y - 5, "text-anchor": "end" }, line.label, line.colour));
+    nodes.push(text(theme, { ...rim(theme), x: box.right - 4, y: y - 5, "text-anchor": "end" }, line.label, line.colour));
   }
   nodes.push(text(theme, { x: box.left, y: box.top - 4, "font-weight": 600 }, panel.label, theme.muted));
   return nodes.flat();

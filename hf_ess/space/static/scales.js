@@ -60,6 +60,6 @@ function logTicks(low, high, most) {
   const inside = fine.filter((value) => value > low * 1.2 && value <= high);
   const coarse = inside.filter((value) => Number.isInteger(Math.log10(value)));
   const chosen = inside.length < most ? inside : coarse;
-  const result = [low === 0 ? 0 : Number(low.toPrecision(2)), ...chosen];
+  const result = low === 0 ? [0, ...chosen] : chosen;
   return result.length > 2 ? result : linearTicks(low, high, most);
 }
