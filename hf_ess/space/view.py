@@ -175,7 +175,7 @@ def _floor(report: ESSReport, layer: LayerESS) -> NDArray[np.float64]:
 
 def _proof(report: ESSReport) -> ViewProof:
     verified = [layer for layer in report.layers if layer.verified]
-    residuals = [float(x) for layer in verified for x in layer.residual if not math.isnan(x)]
+    residuals = [float(x) for layer in verified for x in layer.residual if math.isfinite(x)]
     return {
         "verified": len(verified),
         "layers": len(report.layers),
