@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,7 @@ def counts_of(
             raise ValueError(f"layer {layer.name!r} has no singular values to count")
         wanted = np.array([thresholds[number] for number in others])
         scale = layer.largest_singular_value if relative else None
-        summed[..., others] = _above(layer.singular_values, wanted, scale).sum(axis=1)
+        summed[..., others] = _above(layer.singular_values, wanted, scale)
     for number, threshold in enumerate(thresholds):
         if threshold in layer.tolerance_ess:
             summed[..., number] = layer.tolerance_ess[threshold].sum(axis=1)
@@ -77,16 +78,48 @@ def counts_of(
 def _above(
     values: NDArray[np.float32], thresholds: NDArray[np.float64], scale: NDArray[np.float64] | None
 ) -> NDArray[np.int64]:
-    """Values `[B, G, P, K]` (descending) above each threshold, int64 `[B, G, P, T]`."""
+    """Values `[B, G, P, K]` (descending) above each threshold, summed over groups, `[B, P, T]`.
+
+    Thresholds are in any order; with a scale `[B, G, P]` they are fractions of it.
+    """
+    many, few = len(thresholds), values.shape[-1]
+    if scale is None and few * math.log2(many + 1) < many * math.log2(few + 1):
+        return _by_histogram(values, thresholds)
+    rows = thresholds if scale is None else thresholds * scale[..., None]
+    return _by_bisection(values, rows)
+
+
+def _by_bisection(
+    values: NDArray[np.float32], thresholds: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """One bisection per threshold `[T]` or `[B, G, P, T]` in each sorted row."""
     import torch
 
-    rows = thresholds if scale is None else thresholds * scale[..., None]
-    wanted = torch.from_numpy(_rounded_down(rows))
+    wanted = torch.from_numpy(_rounded_down(thresholds))
+    wanted = wanted.expand(*values.shape[:3], thresholds.shape[-1]).contiguous()
+    # NaN, where a text has ended, sorts last.
     ascending = torch.from_numpy(values).flip(-1)
-    # One bisection per threshold in each sorted row; NaN, where a text has ended, sorts last.
-    wanted = wanted.expand(*values.shape[:3], len(thresholds)).contiguous()
     below = torch.searchsorted(ascending, wanted, right=True)
-    return np.asarray((values.shape[-1] - below).numpy())
+    return np.asarray((values.shape[-1] - below).sum(1).numpy())
+
+
+def _by_histogram(
+    values: NDArray[np.float32], thresholds: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """One bisection per value among the thresholds `[T]`, where rows are short."""
+    import torch
+
+    order = np.argsort(thresholds)
+    ascending = torch.from_numpy(_rounded_down(thresholds[order]))
+    samples, _, positions, _ = values.shape
+    bins = len(thresholds) + 1
+    below = torch.bucketize(torch.from_numpy(values), ascending)
+    rows = torch.arange(samples * positions).reshape(samples, 1, positions, 1) * bins
+    found = torch.bincount((below + rows).flatten(), minlength=samples * positions * bins)
+    reached = found.reshape(samples, positions, bins).flip(-1).cumsum(-1).flip(-1)[..., 1:]
+    counts = np.empty(reached.shape, dtype=np.int64)
+    counts[..., order] = reached.numpy()
+    return counts
 
 
 def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

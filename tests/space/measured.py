@@ -15,7 +15,7 @@ def spectral_layer(index=0, *, lengths, positions, groups, values=16, relative=F
     decay = 10.0 ** random.uniform(-8, 2, shape)
     spectra = -np.sort(-decay, axis=-1)
     reached = np.asarray(positions) < np.asarray(lengths)[:, None]
-    spectra[..., -2:] = 0
+    spectra[..., 1:][..., -2:] = 0
     counts = {
         tau: tolerance_ess(spectra, tau, relative=relative).numpy().astype(float)
         for tau in TOLERANCES

@@ -60,6 +60,16 @@ def test_counts_are_those_of_a_slow_count():
         np.testing.assert_array_equal(counts_in(shown), slow_counts(layer, drawn["thresholds"]))
 
 
+@pytest.mark.parametrize("values", [1, 3, 70, 200])
+@pytest.mark.parametrize("relative", [False, True])
+def test_counts_do_not_depend_on_how_many_values_a_block_has(values, relative):
+    report = spectral_report(2, lengths=(40, 12), values=values, relative=relative)
+    drawn = view(report)
+    for shown, layer in zip(drawn["layers"], report.layers, strict=True):
+        slow = slow_counts(layer, drawn["thresholds"], relative=relative)
+        np.testing.assert_array_equal(counts_in(shown), slow)
+
+
 def test_thresholds_are_ten_a_decade_with_the_tolerances_among_them():
     drawn = view(spectral_report())
     thresholds = drawn["thresholds"]
