@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hub.pushing import CARD, REPO, WRITTEN, check_whole, fingerprint, open_proposals, ours
 from hub.stub_repos import File
+from huggingface_hub.utils import get_session
 from report.synthetic import make_report
 
 from hf_ess import HubError
@@ -144,6 +145,15 @@ def test_writers_of_the_same_report(hub, model, report, tmp_path):
     assert [result.changed for result in ended].count(True) == 1
     assert len(ours(model)) == 1
     check_whole(model.files(), tmp_path)
+
+
+def test_the_client_is_left_as_it_was(hub, model):
+    hub.fail("POST", "/commit/", 400)
+    hub.fail("POST", "/commit/", 500, times=2)
+    before = {kind: list(hooks) for kind, hooks in get_session().event_hooks.items()}
+    ended = at_once([lambda s=s: push_report(make_report(seed=s), REPO) for s in range(4)])
+    assert [isinstance(result, HubError) for result in ended].count(True) == 1
+    assert get_session().event_hooks == before
 
 
 @pytest.mark.parametrize("slow", [False, True])
