@@ -53,6 +53,10 @@ def test_one_text_is_compared_position_by_position(shown):
         "(nodes) => nodes.map((node) => node.dataset.series)"
     )
     assert names == ["total A", "total B", "share A", "share B"]
+    rows = rows_of(page, "curve")
+    for side, made in (("A", first), ("B", second)):
+        totals = [float(row[2]) for row in rows if row[0] == side]
+        assert totals == pytest.approx(made.total(None).tolist())
     stage = page.locator(".hfess-figure-curve .hfess-stage")
     stage.hover(position={"x": 300, "y": 80})
     tip = page.locator(".hfess-tip").inner_text()

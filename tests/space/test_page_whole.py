@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from space.measured import spectral_report
 from space.paging import MOUNT, TWO_FRAMES, downloaded, number, rows_of, settle, show
-from space.views import make_view
+from space.views import UNVERIFIED, make_view
 
 from hf_ess.space.view import cell, view
 
@@ -251,7 +251,7 @@ def test_a_report_without_a_verified_layer_shows_no_number(shown):
     page = shown(made, state={"layer": 0, "position": 3})
     tiles = page.locator(".hfess-tile-number").all_inner_texts()
     assert tiles == ["\u2013", "\u2013", "0 of 2", "\u2013"]
-    assert "not verified" in page.locator(".hfess-figure-block .hfess-message").inner_text()
+    assert UNVERIFIED in page.locator(".hfess-figure-block .hfess-message").inner_text()
 
 
 def test_an_incomplete_report_says_so_first(shown):

@@ -1,6 +1,6 @@
 // The panel of one layer: its heads, and where a position is chosen the spectrum of that block.
 
-import { element } from "./dom.js";
+import { element, shape } from "./dom.js";
 import { svgAsPng, svgBlob } from "./export.js";
 import { createFigure } from "./figure.js";
 import { createHeads } from "./heads.js";
@@ -34,7 +34,10 @@ export function createBlock(env, options = {}) {
   const figure = createFigure({
     name: options.name ?? "block",
     title: "A layer\u2019s heads and spectrum",
-    formats: { SVG: () => svgBlob(drawing(), env.theme()), PNG: () => svgAsPng(drawing(), env.theme()) },
+    formats: {
+      SVG: () => svgBlob(drawing(), env.theme()),
+      PNG: () => svgAsPng(drawing(), env.theme()),
+    },
     file: () => ({
       columns: ["head", "rank", "singular value"].map((label) => ({ label })),
       rows: (groups ?? []).flatMap((group) =>
@@ -44,7 +47,10 @@ export function createBlock(env, options = {}) {
     download: env.download,
   });
   figure.body.classList.add("hfess-block");
-  figure.body.append(heads.element, element("div", { class: "hfess-spectrum-box" }, message, stage));
+  figure.body.append(
+    heads.element,
+    element("div", { class: "hfess-spectrum-box" }, message, stage),
+  );
   let model = null;
   let groups = null; // of the block that is shown, null until it came
   let asked = "";
@@ -52,7 +58,7 @@ export function createBlock(env, options = {}) {
   const side = options.title ?? "";
   let picked = [];
 
-  const drawing = () => plot?.drawing ?? document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const drawing = () => plot?.drawing ?? shape("svg");
 
   function togglePick(group) {
     picked = picked.includes(group) ? picked.filter((each) => each !== group) : [...picked, group];
@@ -87,7 +93,11 @@ export function createBlock(env, options = {}) {
       message.textContent = "";
     } catch (error) {
       if (name !== asked) return;
-      const again = element("button", { type: "button", class: "hfess-button", onclick: () => request(layer, name) }, "Try again");
+      const again = element(
+        "button",
+        { type: "button", class: "hfess-button", onclick: () => request(layer, name) },
+        "Try again",
+      );
       message.replaceChildren(`The spectrum could not be read: ${error?.message ?? error} `, again);
     }
     draw();
@@ -95,10 +105,14 @@ export function createBlock(env, options = {}) {
 
   function whyNot(layer) {
     const { data, state } = model;
-    if (!layer.verified) return `This layer is not verified, so nothing of it is shown: ${layer.reason}`;
-    if (state.position === null) return "Choose a position, in the heat map or in the text, to see the spectrum there.";
+    if (!layer.verified) return `Not verified, so that nothing of it is shown: ${layer.reason}`;
+    if (state.position === null) {
+      return "Choose a position, in the heat map or in the text, to see the spectrum there.";
+    }
     if (!data.indexOf.has(state.position)) return `Position ${state.position} was not measured.`;
-    if (!data.spectra || !read) return "This report was kept without spectra. Measure again to see them.";
+    if (!data.spectra || !read) {
+      return "This report was kept without spectra. Measure again to see them.";
+    }
     return "";
   }
 
@@ -112,7 +126,10 @@ export function createBlock(env, options = {}) {
     return groups.map((group) => ({
       group: group.group,
       entropy: group.entropy,
-      count: tolerance === undefined ? null : countAbove(group.values, tolerance, model.data.relative),
+      count:
+        tolerance === undefined
+          ? null
+          : countAbove(group.values, tolerance, model.data.relative),
     }));
   }
 
@@ -130,7 +147,9 @@ export function createBlock(env, options = {}) {
     if (!layer) return;
     figure.setTitle(side + title());
     const verdict = layer.verdict ? ` ${layer.verdict}` : "";
-    figure.setNote(`${layer.name}: ${layer.mixer}.${verdict} Pick heads to tell their lines apart.`);
+    figure.setNote(
+      `${layer.name}: ${layer.mixer}.${verdict} Pick heads to tell their lines apart.`,
+    );
     heads.update({
       heads: rows(),
       picked,
@@ -162,8 +181,9 @@ export function createBlock(env, options = {}) {
     const largest = Math.max(...groups.map((group) => group.values[0] ?? 0));
     const counts = rows().map((row) => `head ${row.group}: ${row.count}`);
     return (
-      `Singular values of ${groups.length} heads, the largest ${exponential(largest, 2)}, rounding floor ` +
-      `${exponential(spectrumFloor(groups, picked), 2)}. Above the tolerance ${toleranceText(model.derived.tolerance)}: ` +
+      `Singular values of ${groups.length} heads, the largest ${exponential(largest, 2)}, ` +
+      `rounding floor ${exponential(spectrumFloor(groups, picked), 2)}. ` +
+      `Above the tolerance ${toleranceText(model.derived.tolerance)}: ` +
       `${counts.slice(0, 24).join(", ")}. Average entropy-ESS ${decimal(
         groups.reduce((sum, group) => sum + group.entropy, 0) / groups.length,
       )}.`

@@ -16,8 +16,13 @@ import { createTokens } from "./tokens.js";
 const HEIGHT = 400; // of both heat maps, so that equal heights are equal depths
 
 function half(env, side, data, same) {
-  const named = (part, title) => ({ name: `${part}-${SIDES[side].toLowerCase()}`, title: `${SIDES[side]}: ${title}`, side });
-  const heatmap = { ...named("heatmap", "layers by positions"), note: "Both maps share one scale of colours." };
+  const named = (part, title) => (
+    { name: `${part}-${SIDES[side].toLowerCase()}`, title: `${SIDES[side]}: ${title}`, side }
+  );
+  const heatmap = {
+    ...named("heatmap", "layers by positions"),
+    note: "Both maps share one scale of colours.",
+  };
   return {
     tokens: createTokens(env, named("text", "the text")),
     curve: same ? null : createCurve(env, named("curve", "total by position")),

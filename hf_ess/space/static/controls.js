@@ -8,12 +8,17 @@ import { blockLines, positionLines } from "./words.js";
 
 const THUMB = 16; // px, as in style.css: the slider's ends lie half a thumb inside
 const CURVE_HEIGHT = 30;
+const NOTHING_READ =
+  "Point at the text or a plot, or move with the arrow keys, to read values here.";
 
 function createSlider(env) {
   const input = element("input", { type: "range", class: "hfess-slider", min: 0, max: 0, step: 1 });
   input.setAttribute("aria-label", "Tolerance");
   const value = element("output", { class: "hfess-tolerance" });
-  const curve = shape("svg", { class: "hfess-slider-curve", "aria-hidden": "true", preserveAspectRatio: "none" });
+  const curve = shape(
+    "svg",
+    { class: "hfess-slider-curve", "aria-hidden": "true", preserveAspectRatio: "none" },
+  );
   const scale = element("div", { class: "hfess-slider-scale", "aria-hidden": "true" });
   const warning = element("p", { class: "hfess-warning", role: "status" });
   let thresholds = [];
@@ -25,7 +30,9 @@ function createSlider(env) {
     env.change({ threshold: thresholds[index], metric: "tolerance" });
   });
 
-  const place = (k) => (thresholds.length > 1 ? (thresholds.length - 1 - k) / (thresholds.length - 1) : 0.5);
+  const place = (k) => (
+    thresholds.length > 1 ? (thresholds.length - 1 - k) / (thresholds.length - 1) : 0.5
+  );
 
   function build(data) {
     shownData = data;
@@ -46,16 +53,49 @@ function createSlider(env) {
   function drawCurve(data, theme) {
     if (!thresholds.length) return curve.replaceChildren();
     const most = Math.max(1e-9, ...means.filter((mean) => !Number.isNaN(mean)));
-    const points = means.map((mean, k) => `${(100 * place(k)).toFixed(2)} ${(CURVE_HEIGHT * (1 - (mean || 0) / most)).toFixed(2)}`);
-    const floor = Math.max(0, ...data.layers.flatMap((layer) => Array.from(layer.floor)).filter((bound) => bound > 0));
+    const heightOf = (mean) => (CURVE_HEIGHT * (1 - (mean || 0) / most)).toFixed(2);
+    const points = means.map((mean, k) => `${(100 * place(k)).toFixed(2)} ${heightOf(mean)}`);
+    const floor = Math.max(
+      0,
+      ...data.layers.flatMap((layer) => Array.from(layer.floor)).filter((bound) => bound > 0),
+    );
     const first = thresholds.findIndex((threshold) => threshold <= floor);
     curve.setAttribute("viewBox", `0 0 100 ${CURVE_HEIGHT}`);
     curve.replaceChildren(
-      shape("path", { d: `M0 ${CURVE_HEIGHT}L${[...points].reverse().join("L")}L100 ${CURVE_HEIGHT}Z`, fill: theme.data, opacity: 0.16 }),
-      shape("path", { d: `M${points.join("L")}`, fill: "none", stroke: theme.data, "stroke-width": 1.2, "vector-effect": "non-scaling-stroke" }),
+      shape(
+        "path",
+        {
+          d: `M0 ${CURVE_HEIGHT}L${[...points].reverse().join("L")}L100 ${CURVE_HEIGHT}Z`,
+          fill: theme.data,
+          opacity: 0.16,
+        },
+      ),
+      shape(
+        "path",
+        {
+          d: `M${points.join("L")}`,
+          fill: "none",
+          stroke: theme.data,
+          "stroke-width": 1.2,
+          "vector-effect": "non-scaling-stroke",
+        },
+      ),
     );
     if (first >= 0) {
-      curve.prepend(shape("rect", { x: 0, y: 0, width: 100 * place(first), height: CURVE_HEIGHT, fill: theme.warn, opacity: 0.14, "data-shade": "floor" }));
+      curve.prepend(
+        shape(
+          "rect",
+          {
+            x: 0,
+            y: 0,
+            width: 100 * place(first),
+            height: CURVE_HEIGHT,
+            fill: theme.warn,
+            opacity: 0.14,
+            "data-shade": "floor",
+          },
+        ),
+      );
     }
     return undefined;
   }
@@ -72,7 +112,8 @@ function createSlider(env) {
     const { below, blocks } = model.derived.floor;
     warning.hidden = below === 0;
     warning.textContent = below
-      ? `* At or below the rounding floor in ${count(below, "block")} of ${blocks} (${percent(below / blocks)}): those counts are noise. Use a larger tolerance.`
+      ? `* At or below the rounding floor in ${count(below, "block")} of ${blocks} ` +
+        `(${percent(below / blocks)}): those counts are noise. Use a larger tolerance.`
       : "";
     box.classList.toggle("hfess-idle", model.state.metric === "entropy");
   }
@@ -85,12 +126,10 @@ function createSlider(env) {
 }
 
 export function createControls(env) {
-  const metric = choice("Metric", `${env.id}-metric`, [["entropy", "Entropy"], ["tolerance", "Tolerance"]], (value) =>
-    env.change({ metric: value }),
-  );
-  const scale = choice("Scale", `${env.id}-scale`, [["linear", "Linear"], ["log", "Log"]], (value) =>
-    env.change({ scale: value }),
-  );
+  const switchOf = (label, name, options) =>
+    choice(label, `${env.id}-${name}`, options, (value) => env.change({ [name]: value }));
+  const metric = switchOf("Metric", "metric", [["entropy", "Entropy"], ["tolerance", "Tolerance"]]);
+  const scale = switchOf("Scale", "scale", [["linear", "Linear"], ["log", "Log"]]);
   const slider = createSlider(env);
   const reading = element("p", { class: "hfess-reading", role: "status", "aria-live": "polite" });
   const bar = element(
@@ -121,8 +160,9 @@ export function createControls(env) {
     else if (p !== null) written(positionLines(model, p));
     else if (order !== null) {
       const row = model.derived.profile[order];
-      written([`Layer ${row.layer.label}`, [["mean", decimal(row.ess)], ["utilization", percent(row.utilization)]]]);
-    } else reading.textContent = "Point at the text or a plot, or move with the arrow keys, to read values here.";
+      const lines = [["mean", decimal(row.ess)], ["utilization", percent(row.utilization)]];
+      written([`Layer ${row.layer.label}`, lines]);
+    } else reading.textContent = NOTHING_READ;
   }
 
   return { element: bar, update, point };

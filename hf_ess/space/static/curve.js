@@ -13,6 +13,7 @@ import { capitalized, positionLines, readingName } from "./words.js";
 
 const MOST_SEPARATORS = 60;
 const MOST_MARKERS = 130;
+const COLUMNS = ["position", "total", "change", "attainable", "share of attainable"];
 
 // The lower end of a logarithmic axis: lines need no zero.
 export function valueDomain(kind, values) {
@@ -39,27 +40,27 @@ export function createCurve(env, options = {}) {
   const figure = createFigure({
     name: options.name ?? "curve",
     title: options.title ?? "Total by position",
-    formats: { SVG: () => svgBlob(plot.drawing, env.theme()), PNG: () => svgAsPng(plot.drawing, env.theme()) },
-    numbers: () => ({
-      caption: `${capitalized(readingName(model))}, total over channels, mean over verified layers`,
-      columns: ["position", "total", "change", "attainable", "share of attainable"].map((label) => ({
-        label,
-        numeric: true,
-      })),
-      rows: model.data.positions.map((position, p) => [
-        String(position),
-        cell(model.derived.total[p]),
-        cell(model.derived.change[p], signed),
-        cell(model.derived.attainable[p]),
-        cell(model.derived.share[p], percent),
-      ]),
-    }),
+    formats: {
+      SVG: () => svgBlob(plot.drawing, env.theme()),
+      PNG: () => svgAsPng(plot.drawing, env.theme()),
+    },
+    numbers,
     download: env.download,
   });
   figure.body.append(stage);
   let model = null;
   let plot = null;
   let cursor = { p: null };
+
+  function numbers() {
+    const sides = model.beside ? [["A", model], ["B", model.beside]] : [["", model]];
+    const side = model.beside ? [{ label: "report", numeric: false }] : [];
+    return {
+      caption: `${capitalized(readingName(model))}, total over channels, mean over verified layers`,
+      columns: [...side, ...COLUMNS.map((label) => ({ label, numeric: true }))],
+      rows: sides.flatMap(([name, of]) => rowsOf(of).map((row) => (name ? [name, ...row] : row))),
+    };
+  }
 
   function update(next) {
     model = next;
@@ -93,7 +94,8 @@ export function createCurve(env, options = {}) {
           series: series((each) => each.total, theme.data, "total"),
         },
         {
-          height: 54, kind: "linear", low: 0, high: shareTop(highestShare), label: "share of attainable",
+          height: 54, kind: "linear", low: 0, high: shareTop(highestShare),
+          label: "share of attainable",
           format: (share) => `${Number((100 * share).toPrecision(3))}%`,
           series: series((each) => each.share, theme.second, "share"),
         },
@@ -101,7 +103,8 @@ export function createCurve(env, options = {}) {
     });
     stage.replaceChildren(plot.drawing, line, ...dots);
     figure.setNote(
-      "Summed over channels, mean of layers. Blocks are small near both ends: look at the share before explaining a fall.",
+      "Summed over channels, mean of layers. Blocks are small near both ends: " +
+        "look at the share before explaining a fall.",
     );
     stage.setAttribute("aria-label", description());
     point(cursor);
@@ -114,8 +117,9 @@ export function createCurve(env, options = {}) {
     const at = (value) => model.data.positions[total.indexOf(value)];
     return Number.isNaN(low)
       ? "Total by position: no layer is verified."
-      : `${capitalized(readingName(model))}, total by position: lowest ${decimal(low)} at ${at(low)}, ` +
-          `highest ${decimal(high)} at ${at(high)}, mean ${decimal(model.derived.meanTotal)}. Left and right arrows move.`;
+      : `${capitalized(readingName(model))}, total by position: ` +
+          `lowest ${decimal(low)} at ${at(low)}, highest ${decimal(high)} at ${at(high)}, ` +
+          `mean ${decimal(model.derived.meanTotal)}. Left and right arrows move.`;
   }
 
   function point(next) {
@@ -129,7 +133,8 @@ export function createCurve(env, options = {}) {
     line.style.height = `${plot.box.bottom - plot.box.top}px`;
     [model.derived.total, model.derived.share].forEach((values, k) => {
       dots[k].hidden = p === null || Number.isNaN(values[p]);
-      if (!dots[k].hidden) dots[k].style.transform = `translate(${x}px, ${plot.scales[k](values[p])}px)`;
+      const y = plot.scales[k](values[p] ?? NaN);
+      if (!dots[k].hidden) dots[k].style.transform = `translate(${x}px, ${y}px)`;
     });
   }
 
@@ -161,6 +166,16 @@ export function createCurve(env, options = {}) {
   stage.addEventListener("keydown", (event) => env.moveAlong(event, model, options.side));
 
   return { element: figure.element, update, point };
+}
+
+function rowsOf({ data, derived }) {
+  return data.positions.map((position, p) => [
+    String(position),
+    cell(derived.total[p]),
+    cell(derived.change[p], signed),
+    cell(derived.attainable[p]),
+    cell(derived.share[p], percent),
+  ]);
 }
 
 function named(side, lines) {

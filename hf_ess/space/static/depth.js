@@ -27,10 +27,19 @@ export function createDepth(env) {
   const figure = createFigure({
     name: "depth",
     title: "By relative depth",
-    formats: { SVG: () => svgBlob(plot.drawing, env.theme()), PNG: () => svgAsPng(plot.drawing, env.theme()) },
+    formats: {
+      SVG: () => svgBlob(plot.drawing, env.theme()),
+      PNG: () => svgAsPng(plot.drawing, env.theme()),
+    },
     numbers: () => ({
       caption: `${capitalized(readingName(models[0]))} by relative depth`,
-      columns: ["report", "layer", "depth", "ESS per channel", "utilization"].map((label, k) => ({ label, numeric: k > 1 })),
+      columns: [
+        "report",
+        "layer",
+        "depth",
+        "ESS per channel",
+        "utilization",
+      ].map((label, k) => ({ label, numeric: k > 1 })),
       rows: models.flatMap(({ data, derived }, side) =>
         derived.profile.map((row, order) => [
           SIDES[side],
@@ -74,7 +83,13 @@ export function createDepth(env) {
       x: { low: -0.02, high: 1.02, label: "relative depth: 0 the first layer, 1 the last" },
       panels: [
         panel("ESS per channel", (row) => row.ess, 150, models[0].state.scale),
-        panel("utilization", (row) => row.utilization, 80, "linear", (share) => `${Number((100 * share).toPrecision(3))}%`),
+        panel(
+          "utilization",
+          (row) => row.utilization,
+          80,
+          "linear",
+          (share) => `${Number((100 * share).toPrecision(3))}%`,
+        ),
       ],
     });
     stage.replaceChildren(plot.drawing, line);
@@ -86,9 +101,11 @@ export function createDepth(env) {
   function description() {
     const each = models.map(({ derived }, side) => {
       const [low, high] = range(derived.profile.map((row) => row.ess));
-      return `${SIDES[side]} from ${decimal(low)} to ${decimal(high)}, average ${decimal(derived.average)}`;
+      const average = decimal(derived.average);
+      return `${SIDES[side]} from ${decimal(low)} to ${decimal(high)}, average ${average}`;
     });
-    return `${capitalized(readingName(models[0]))} per channel by relative depth: ${each.join("; ")}.`;
+    const name = capitalized(readingName(models[0]));
+    return `${name} per channel by relative depth: ${each.join("; ")}.`;
   }
 
   function point(cursor) {

@@ -55,7 +55,9 @@ export function table({ caption, columns, rows }) {
   const head = columns.map((column) =>
     element("th", { scope: "col", class: column.numeric ? "hfess-number" : null }, column.label),
   );
-  const body = rows.map((row) => element("tr", {}, row.map((cell, k) => tableCell(cell, columns[k], k))));
+  const body = rows.map(
+    (row) => element("tr", {}, row.map((cell, k) => tableCell(cell, columns[k], k))),
+  );
   return element(
     "table",
     { class: "hfess-table" },

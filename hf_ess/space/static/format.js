@@ -69,5 +69,7 @@ export function toCsv({ columns, rows }) {
   const plain = (entry) =>
     typeof entry === "object" && entry !== null ? (entry.value ?? entry.text ?? "") : (entry ?? "");
   const lines = [columns.map((column) => column.label), ...rows.map((row) => row.map(plain))];
-  return lines.map((line) => line.map((entry) => quoted(String(entry))).join(",")).join("\n") + "\n";
+  return lines.map(
+    (line) => line.map((entry) => quoted(String(entry))).join(","),
+  ).join("\n") + "\n";
 }

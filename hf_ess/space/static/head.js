@@ -42,23 +42,37 @@ export function createHead() {
   function update({ data, derived, ...rest }) {
     title.textContent = data.title;
     subtitle.replaceChildren(
-      ...[...modelLine(data), coverage(data)].map((part) => element("span", { class: "hfess-fact" }, part)),
+      ...[...modelLine(data), coverage(data)].map(
+        (part) => element("span", { class: "hfess-fact" }, part),
+      ),
     );
     const layers = averaged(data.layers).length;
     const model = { data, derived, ...rest };
     tiles.total.set(
       decimal(derived.meanTotal),
       derived.meanTotal,
-      `${capitalized(readingName(model))} of a layer, summed over channels; mean of ${count(layers, "layer")} and ${count(data.positions.length, "position")}`,
+      `${capitalized(readingName(model))} of a layer, summed over channels; ` +
+        `mean of ${count(layers, "layer")} and ${count(data.positions.length, "position")}`,
     );
-    tiles.utilization.set(percent(derived.utilization), derived.utilization, "of the capacity is used, on average");
-    tiles.verified.set(`${data.proof.verified} of ${data.proof.layers}`, data.proof.verified, verifiedWords(data.proof));
+    tiles.utilization.set(
+      percent(derived.utilization),
+      derived.utilization,
+      "of the capacity is used, on average",
+    );
+    tiles.verified.set(
+      `${data.proof.verified} of ${data.proof.layers}`,
+      data.proof.verified,
+      verifiedWords(data.proof),
+    );
     tiles.residual.set(
       data.proof.largestResidual === null ? ABSENT : exponential(data.proof.largestResidual),
       data.proof.largestResidual,
       "largest residual, relative to the largest output",
     );
-    const sentences = [...(data.complete ? [] : ["Incomplete: the measurement was stopped before its end."]), ...data.words];
+    const sentences = [
+      ...(data.complete ? [] : ["Incomplete: the measurement was stopped before its end."]),
+      ...data.words,
+    ];
     words.replaceChildren(...sentences.map((sentence) => element("li", {}, sentence)));
     words.hidden = sentences.length === 0;
   }

@@ -18,7 +18,12 @@ function swatch(place) {
 export function createHeads(onPick) {
   const body = element("tbody");
   const head = element("tr");
-  const list = element("table", { class: "hfess-table hfess-heads" }, element("thead", {}, head), body);
+  const list = element(
+    "table",
+    { class: "hfess-table hfess-heads" },
+    element("thead", {}, head),
+    body,
+  );
   const box = element("div", { class: "hfess-heads-box" }, list);
 
   // `heads`: [{group, entropy, count}], count null where it is not known.
@@ -26,7 +31,13 @@ export function createHeads(onPick) {
     const counted = heads.some((each) => each.count !== null);
     const columns = ["head", words, ...(counted ? ["above tolerance"] : []), ""];
     head.replaceChildren(
-      ...columns.map((label, k) => element("th", { scope: "col", class: k && label ? "hfess-number" : null }, label)),
+      ...columns.map(
+        (label, k) => element(
+          "th",
+          { scope: "col", class: k && label ? "hfess-number" : null },
+          label,
+        ),
+      ),
     );
     const drawn = (each) => (metric === "tolerance" && counted ? each.count : each.entropy);
     const most = Math.max(1e-9, ...heads.map(drawn).filter((value) => !Number.isNaN(value)));
@@ -48,8 +59,16 @@ export function createHeads(onPick) {
           "tr",
           {},
           element("th", { scope: "row" }, button),
-          element("td", { class: "hfess-number", "data-value": each.entropy }, decimal(each.entropy)),
-          counted ? element("td", { class: "hfess-number", "data-value": each.count }, String(each.count)) : null,
+          element(
+            "td",
+            { class: "hfess-number", "data-value": each.entropy },
+            decimal(each.entropy),
+          ),
+          counted ? element(
+            "td",
+            { class: "hfess-number", "data-value": each.count },
+            String(each.count),
+          ) : null,
           element("td", { class: "hfess-bar-cell" }, bar),
         );
       }),

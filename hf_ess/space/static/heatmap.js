@@ -11,6 +11,10 @@ import { SEQUENTIAL, cssColour, level } from "./palette.js";
 import { nearestPosition } from "./positions.js";
 import { blockLines, readingName } from "./words.js";
 
+const SLACK = 4; // pixels beside the cells that still count
+const NOTE =
+  "Average per channel. Click a cell, or press Enter on it, for its heads and its spectrum.";
+
 export function createHeatmap(env, options = {}) {
   const canvas = element("canvas", { class: "hfess-canvas" });
   const line = element("div", { class: "hfess-cursor-line", hidden: true });
@@ -18,7 +22,12 @@ export function createHeatmap(env, options = {}) {
   const chosen = element("div", { class: "hfess-cell-mark hfess-cell-chosen", hidden: true });
   const stage = element(
     "div",
-    { class: "hfess-stage", tabindex: "0", role: "application", "aria-roledescription": "heat map" },
+    {
+      class: "hfess-stage",
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "heat map",
+    },
     canvas, line, hovered, chosen,
   );
   const legend = createLegend();
@@ -36,7 +45,14 @@ export function createHeatmap(env, options = {}) {
   let cursor = { p: null, order: null };
 
   function parts(ratio) {
-    return { data: model.data, derived: model.derived, colours: model.colours, theme: env.theme(), layout, ratio };
+    return {
+      data: model.data,
+      derived: model.derived,
+      colours: model.colours,
+      theme: env.theme(),
+      layout,
+      ratio,
+    };
   }
 
   function figureHeading() {
@@ -74,13 +90,14 @@ export function createHeatmap(env, options = {}) {
   }
 
   function note() {
-    return options.note ?? "Average per channel. Click a cell, or press Enter on it, for its heads and its spectrum.";
+    return options.note ?? NOTE;
   }
 
   function description() {
     const values = model.derived.profile.map((row) => row.ess);
     return (
-      `${figureHeading()}. ${model.data.layers.length} layers, ${model.data.positions.length} positions, ` +
+      `${figureHeading()}. ` +
+      `${model.data.layers.length} layers, ${model.data.positions.length} positions, ` +
       `average ${decimal(mean(values))} per channel, highest ${decimal(model.derived.highest)}. ` +
       "Arrow keys move, Enter opens the block."
     );
@@ -89,7 +106,12 @@ export function createHeatmap(env, options = {}) {
   function box(order, p) {
     const x = layout.xOf(model.data.positions[p]);
     const half = Math.max(2, (layout.xOf(1.5) - layout.xOf(0.5)) / 2);
-    return { left: x - half, top: layout.top + order * layout.rowHeight, width: 2 * half, height: layout.rowHeight };
+    return {
+      left: x - half,
+      top: layout.top + order * layout.rowHeight,
+      width: 2 * half,
+      height: layout.rowHeight,
+    };
   }
 
   function mark(node, order, p) {
@@ -120,7 +142,8 @@ export function createHeatmap(env, options = {}) {
     const frame = stage.getBoundingClientRect();
     const order = Math.floor((event.clientY - frame.top - layout.top) / layout.rowHeight);
     const x = event.clientX - frame.left;
-    if (order < 0 || order >= model.data.layers.length || x < layout.left - 4 || x > layout.right + 4) return null;
+    const inside = x > layout.left - SLACK && x < layout.right + SLACK;
+    if (order < 0 || order >= model.data.layers.length || !inside) return null;
     return { order, p: nearestPosition(model.data.positions, layout.xOf.invert(x)) };
   }
 
@@ -162,13 +185,29 @@ export function createHeatmap(env, options = {}) {
   });
 
   function summaryTable() {
-    const columns = ["layer", "mean", "lowest", "at position", "highest", "at position", "utilization"];
+    const columns = [
+      "layer",
+      "mean",
+      "lowest",
+      "at position",
+      "highest",
+      "at position",
+      "utilization",
+    ];
     const rows = model.data.layers.map((layer, order) => {
       const row = model.derived.rows[order];
       const { ess, low, high, utilization } = model.derived.profile[order];
       if (!row) return [layer.label, "not verified", "", "", "", "", ""];
       const place = (value) => String(model.data.positions[row.indexOf(value)] ?? "");
-      return [layer.label, cell(ess), cell(low), place(low), cell(high), place(high), cell(utilization, percent)];
+      return [
+        layer.label,
+        cell(ess),
+        cell(low),
+        place(low),
+        cell(high),
+        place(high),
+        cell(utilization, percent),
+      ];
     });
     return {
       caption: figureHeading(),

@@ -132,7 +132,9 @@ function noisyRuns(layer, data, derived, layout, halves) {
     const from = layout.xOf(position - halves[p]);
     const to = layout.xOf(position + halves[p]);
     if (Math.abs(from - end) < 0.01) boxes[boxes.length - 1][2] += to - from;
-    else boxes.push([from, layout.top + layer.order * layout.rowHeight, to - from, layout.rowHeight - 1]);
+    else boxes.push(
+      [from, layout.top + layer.order * layout.rowHeight, to - from, layout.rowHeight - 1],
+    );
     end = to;
   });
   return boxes;
@@ -184,8 +186,9 @@ function drawAxes(context, data, layout, theme) {
 export function fitted(context, words, width) {
   if (context.measureText(words).width <= width) return words;
   let length = words.length - 1;
-  while (length > 1 && context.measureText(`${words.slice(0, length)}\u2026`).width > width) length -= 1;
-  return `${words.slice(0, length)}\u2026`;
+  const cut = () => `${words.slice(0, length)}\u2026`;
+  while (length > 1 && context.measureText(cut()).width > width) length -= 1;
+  return cut();
 }
 
 export function drawHeatmap(canvas, { data, derived, colours, theme, layout, ratio }) {
@@ -227,7 +230,12 @@ function drawLegend(context, { colours, theme, layout }, top) {
   const width = Math.min(240, layout.right - layout.left);
   SEQUENTIAL.forEach((colour, k) => {
     context.fillStyle = cssColour(colour);
-    context.fillRect(layout.left + (k * width) / SEQUENTIAL.length, top, width / SEQUENTIAL.length + 1, 10);
+    context.fillRect(
+      layout.left + (k * width) / SEQUENTIAL.length,
+      top,
+      width / SEQUENTIAL.length + 1,
+      10,
+    );
   });
   context.fillStyle = theme.muted;
   context.font = `11px ${theme.font}`;

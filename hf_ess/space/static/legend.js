@@ -10,7 +10,13 @@ export function createLegend() {
   const label = element("div", { class: "hfess-legend-label" });
   const extras = element("div", { class: "hfess-legend-extras" });
   return {
-    element: element("div", { class: "hfess-legend" }, label, element("div", {}, bar, numbers), extras),
+    element: element(
+      "div",
+      { class: "hfess-legend" },
+      label,
+      element("div", {}, bar, numbers),
+      extras,
+    ),
     update({ words, css, ticks, position, notes = [] }) {
       label.textContent = words;
       const stops = Array.from({ length: 17 }, (_, k) => css(k / 16));

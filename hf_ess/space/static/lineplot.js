@@ -13,12 +13,21 @@ const FOOT = 34;
 const SMALL = 11;
 
 // A rim in the colour of the ground keeps a label readable where lines cross it.
-function rim(theme) {
-  return { stroke: theme.surface, "stroke-width": 3, "paint-order": "stroke", "stroke-linejoin": "round" };
+export function rim(theme) {
+  return {
+    stroke: theme.surface,
+    "stroke-width": 3,
+    "paint-order": "stroke",
+    "stroke-linejoin": "round",
+  };
 }
 
 function text(theme, attributes, words, colour = theme.muted) {
-  return shape("text", { fill: colour, "font-size": SMALL, "font-family": theme.font, ...attributes }, words);
+  return shape(
+    "text",
+    { fill: colour, "font-size": SMALL, "font-family": theme.font, ...attributes },
+    words,
+  );
 }
 
 // Measured neighbours are joined by a full line; across positions that were not measured the
@@ -32,7 +41,9 @@ function paths(series, xOf, yOf) {
     if (last >= 0) {
       const near = series.xs[k] - series.xs[last] <= (series.step ?? Infinity);
       const from = `M${xOf(series.xs[last]).toFixed(2)} ${yOf(series.ys[last]).toFixed(2)}`;
-      (near ? full : faint).push(`${from}L${xOf(series.xs[k]).toFixed(2)} ${yOf(series.ys[k]).toFixed(2)}`);
+      (near ? full : faint).push(
+        `${from}L${xOf(series.xs[k]).toFixed(2)} ${yOf(series.ys[k]).toFixed(2)}`,
+      );
     }
     last = k;
   }
@@ -48,7 +59,10 @@ function marks(series, xOf, yOf) {
     const [cx, cy] = [xOf(x), yOf(series.ys[k])];
     result.push(
       series.marker === "square"
-        ? shape("rect", { x: cx - half, y: cy - half, width: 2 * half, height: 2 * half, fill: series.colour })
+        ? shape(
+          "rect",
+          { x: cx - half, y: cy - half, width: 2 * half, height: 2 * half, fill: series.colour },
+        )
         : shape("circle", { cx, cy, r: half, fill: series.colour }),
     );
   });
@@ -79,23 +93,52 @@ function drawPanel(panel, yOf, xOf, box, theme) {
   for (const tick of yOf.ticks(Math.max(2, Math.floor(panel.height / 34)))) {
     const y = yOf(tick);
     nodes.push(shape("line", { x1: box.left, x2: box.right, y1: y, y2: y, stroke: theme.line }));
-    nodes.push(text(theme, { x: box.left - 6, y: y + 4, "text-anchor": "end" }, (panel.format ?? tickText)(tick)));
+    nodes.push(
+      text(
+        theme,
+        { x: box.left - 6, y: y + 4, "text-anchor": "end" },
+        (panel.format ?? tickText)(tick),
+      ),
+    );
   }
   for (const shade of panel.shades ?? []) {
     const [top, bottom] = [yOf(shade.high), yOf(shade.low)];
-    const frame = { x: box.left, y: top, width: box.right - box.left, height: Math.max(0, bottom - top) };
-    nodes.push(shape("rect", { ...frame, fill: theme.hatch, opacity: 0.35, "data-shade": shade.name }));
-    nodes.push(text(theme, { x: box.right - 4, y: Math.min(bottom, box.bottom) - 5, "text-anchor": "end" }, shade.label));
+    const frame = {
+      x: box.left,
+      y: top,
+      width: box.right - box.left,
+      height: Math.max(0, bottom - top),
+    };
+    nodes.push(
+      shape("rect", { ...frame, fill: theme.hatch, opacity: 0.35, "data-shade": shade.name }),
+    );
+    nodes.push(
+      text(
+        theme,
+        { x: box.right - 4, y: Math.min(bottom, box.bottom) - 5, "text-anchor": "end" },
+        shade.label,
+      ),
+    );
   }
   nodes.push(panel.series.map((series) => drawSeries(series, xOf, yOf)));
   for (const line of panel.lines ?? []) {
     const y = yOf(line.y);
     nodes.push(shape("line", {
-      x1: box.left, x2: box.right, y1: y, y2: y, stroke: line.colour, "stroke-dasharray": "5 3", "data-line": line.name,
+      x1: box.left, x2: box.right, y1: y, y2: y, stroke: line.colour,
+      "stroke-dasharray": "5 3", "data-line": line.name,
     }));
-    nodes.push(text(theme, { ...rim(theme), x: box.right - 4, y: y - 5, "text-anchor": "end" }, line.label, line.colour));
+    nodes.push(
+      text(
+        theme,
+        { ...rim(theme), x: box.right - 4, y: y - 5, "text-anchor": "end" },
+        line.label,
+        line.colour,
+      ),
+    );
   }
-  nodes.push(text(theme, { x: box.left, y: box.top - 4, "font-weight": 600 }, panel.label, theme.muted));
+  nodes.push(
+    text(theme, { x: box.left, y: box.top - 4, "font-weight": 600 }, panel.label, theme.muted),
+  );
   return nodes.flat();
 }
 
@@ -116,7 +159,8 @@ export function linePlot({ width, x, panels, verticals = [], theme, title }) {
     const frame = { ...box, top, bottom: top + panel.height };
     for (const at of verticals) {
       nodes.push(shape("line", {
-        x1: xOf(at), x2: xOf(at), y1: top, y2: frame.bottom, stroke: theme.muted, opacity: 0.5, "stroke-dasharray": "1 3",
+        x1: xOf(at), x2: xOf(at), y1: top, y2: frame.bottom, stroke: theme.muted, opacity: 0.5,
+        "stroke-dasharray": "1 3",
       }));
     }
     nodes.push(...drawPanel(panel, yOf, xOf, frame, theme));
@@ -125,11 +169,29 @@ export function linePlot({ width, x, panels, verticals = [], theme, title }) {
   }
   nodes.push(shape("line", { x1: box.left, x2: box.right, y1: top, y2: top, stroke: theme.muted }));
   for (const tick of xOf.ticks(Math.max(2, Math.floor((box.right - box.left) / 70)))) {
-    nodes.push(text(theme, { x: xOf(tick), y: top + 14, "text-anchor": "middle" }, (x.format ?? tickText)(tick)));
+    nodes.push(
+      text(
+        theme,
+        { x: xOf(tick), y: top + 14, "text-anchor": "middle" },
+        (x.format ?? tickText)(tick),
+      ),
+    );
   }
-  nodes.push(text(theme, { x: (box.left + box.right) / 2, y: top + 29, "text-anchor": "middle" }, x.label));
+  nodes.push(
+    text(theme, { x: (box.left + box.right) / 2, y: top + 29, "text-anchor": "middle" }, x.label),
+  );
   const height = top + FOOT;
-  const size = { width, height, viewBox: `0 0 ${width} ${height}`, xmlns: "http://www.w3.org/2000/svg" };
-  const drawing = shape("svg", { ...size, class: "hfess-drawing", "aria-hidden": "true" }, shape("title", {}, title), nodes);
+  const size = {
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    xmlns: "http://www.w3.org/2000/svg",
+  };
+  const drawing = shape(
+    "svg",
+    { ...size, class: "hfess-drawing", "aria-hidden": "true" },
+    shape("title", {}, title),
+    nodes,
+  );
   return { drawing, xOf, scales, box: { ...box, top: TOP, bottom: top } };
 }

@@ -75,7 +75,15 @@ function weightedMean(layers, rows) {
 
 function profileRow(layer, values) {
   if (!layer.verified) {
-    return { layer, ess: NaN, low: NaN, high: NaN, attainable: NaN, capacity: NaN, utilization: NaN };
+    return {
+      layer,
+      ess: NaN,
+      low: NaN,
+      high: NaN,
+      attainable: NaN,
+      capacity: NaN,
+      utilization: NaN,
+    };
   }
   const [low, high] = range(values);
   return {

@@ -32,7 +32,10 @@ function keyMoves(env) {
     const from = env.cursor.get().p ?? chosen ?? -1;
     const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: last }[event.key];
     if (to !== undefined) env.hover({ p: Math.min(last, Math.max(0, to)), order: null }, side);
-    else if (event.key === "Enter" && from >= 0) env.pick({ position: model.data.positions[from] }, side);
+    else if (event.key === "Enter" && from >= 0) env.pick(
+      { position: model.data.positions[from] },
+      side,
+    );
     else return false;
     event.preventDefault();
     return true;
@@ -131,7 +134,10 @@ export function mount(parent, callbacks = {}) {
 
   return {
     show: (shown) => put(() => createSingle(env, decode(shown)), "single"),
-    showPair: (first, second) => put(() => createPair(env, decode(first), decode(second)), "compare"),
+    showPair: (first, second) => put(
+      () => createPair(env, decode(first), decode(second)),
+      "compare",
+    ),
     setState: (patch) => {
       env.state.set(cleaned(patch));
     },

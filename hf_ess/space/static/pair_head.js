@@ -6,7 +6,8 @@ import { SIDES, mismatches } from "./pairing.js";
 import { capitalized, coverage, modelLine, readingName } from "./words.js";
 
 function ratio(first, second) {
-  return isNumber(first) && isNumber(second) && first !== 0 ? `${decimal(second / first)}\u00d7` : ABSENT;
+  const known = isNumber(first) && isNumber(second) && first !== 0;
+  return known ? `${decimal(second / first)}\u00d7` : ABSENT;
 }
 
 function numbers([first, second], metricName) {
@@ -58,6 +59,10 @@ export function createPairHead() {
 function toleranceMismatch([first, second]) {
   if (first.derived.reading.metric === "entropy") return [];
   const [a, b] = [first.derived.tolerance, second.derived.tolerance];
-  if (second.derived.reading.metric === "entropy") return ["B has no tolerances: it shows entropy-ESS."];
-  return Math.abs(Math.log(a / b)) > 1e-6 ? [`A is counted at ${a}, B at ${b}, its nearest tolerance.`] : [];
+  if (second.derived.reading.metric === "entropy") return [
+    "B has no tolerances: it shows entropy-ESS.",
+  ];
+  return Math.abs(Math.log(a / b)) > 1e-6 ? [
+    `A is counted at ${a}, B at ${b}, its nearest tolerance.`,
+  ] : [];
 }

@@ -33,7 +33,8 @@ export function level(share) {
 }
 
 export function cssColour([red, green, blue], alpha = 1) {
-  return alpha === 1 ? `rgb(${red}, ${green}, ${blue})` : `rgba(${red}, ${green}, ${blue}, ${alpha})`;
+  const parts = `${red}, ${green}, ${blue}`;
+  return alpha === 1 ? `rgb(${parts})` : `rgba(${parts}, ${alpha})`;
 }
 
 // Canvas memory holds red in the lowest byte on every machine that browsers run on.

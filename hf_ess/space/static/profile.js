@@ -8,6 +8,11 @@ import { rowHeight } from "./heatmap_draw.js";
 import { drawProfile, profileLayout } from "./profile_draw.js";
 import { capitalized, readingName } from "./words.js";
 
+const COLUMNS = [
+  "layer", "mixer", "heads", "state size", "ESS", "total", "attainable", "capacity", "utilization",
+  "verdict",
+];
+
 function sizeText(layer) {
   return layer.stateSize === null ? "grows" : decimal(layer.stateSize);
 }
@@ -30,18 +35,20 @@ function lines(row, model) {
 
 export function createProfile(env) {
   const stage = element("div", {
-    class: "hfess-stage", tabindex: "0", role: "application", "aria-roledescription": "profile of layers",
+    class: "hfess-stage", tabindex: "0", role: "application",
+    "aria-roledescription": "profile of layers",
   });
   const band = element("div", { class: "hfess-row-mark", hidden: true });
   const figure = createFigure({
     name: "profile",
     title: "Layers",
-    formats: { SVG: () => svgBlob(drawing, env.theme()), PNG: () => svgAsPng(drawing, env.theme()) },
+    formats: {
+      SVG: () => svgBlob(drawing, env.theme()),
+      PNG: () => svgAsPng(drawing, env.theme()),
+    },
     numbers: () => ({
       caption: `${capitalized(readingName(model))} per channel, mean over positions`,
-      columns: ["layer", "mixer", "heads", "state size", "ESS", "total", "attainable", "capacity", "utilization", "verdict"].map(
-        (label, k) => ({ label, numeric: k >= 2 && k <= 8 }),
-      ),
+      columns: COLUMNS.map((label, k) => ({ label, numeric: k >= 2 && k <= 8 })),
       rows: model.derived.profile.map((row) => [
         row.layer.label,
         row.layer.mixer,
@@ -70,7 +77,9 @@ export function createProfile(env) {
     const { profile } = model.derived;
     layout = profileLayout(profile, width, rowHeight(profile.length), model.state.scale);
     const title = `${model.data.title}: ${readingName(model)} by layer`;
-    drawing = drawProfile({ profile, layout, theme: env.theme(), selected: model.state.layer, title });
+    drawing = drawProfile(
+      { profile, layout, theme: env.theme(), selected: model.state.layer, title },
+    );
     stage.replaceChildren(drawing, band);
     figure.setNote("Mean over positions. Click a layer to see its heads.");
     stage.setAttribute("aria-label", description(profile));
@@ -83,8 +92,10 @@ export function createProfile(env) {
     if (!known.length) return "Profile of layers: none is verified.";
     const [most, least] = [known[0], known[known.length - 1]];
     return (
-      `${capitalized(readingName(model))} by layer: highest in layer ${most.layer.label} with ${decimal(most.ess)}, ` +
-      `lowest in layer ${least.layer.label} with ${decimal(least.ess)}. Up and down arrows move, Enter selects.`
+      `${capitalized(readingName(model))} by layer: ` +
+      `highest in layer ${most.layer.label} with ${decimal(most.ess)}, ` +
+      `lowest in layer ${least.layer.label} with ${decimal(least.ess)}. ` +
+      "Up and down arrows move, Enter selects."
     );
   }
 
@@ -124,7 +135,9 @@ export function createProfile(env) {
     const last = model.data.layers.length - 1;
     const to = { ArrowUp: from - 1, ArrowDown: from + 1, Home: 0, End: last }[event.key];
     if (event.key === "Enter" || event.key === " ") env.pick({ layer: from });
-    else if (to !== undefined) env.hover({ p: cursor.p ?? null, order: Math.min(last, Math.max(0, to)) });
+    else if (to !== undefined) env.hover(
+      { p: cursor.p ?? null, order: Math.min(last, Math.max(0, to)) },
+    );
     else return;
     event.preventDefault();
   });

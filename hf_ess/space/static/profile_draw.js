@@ -3,6 +3,7 @@
 import { shape } from "./dom.js";
 import { decimal, percent, tickText } from "./format.js";
 import { ROWS_TOP } from "./heatmap_draw.js";
+import { rim } from "./lineplot.js";
 import { makeScale, roundUp } from "./scales.js";
 
 const COLUMN = 54;
@@ -34,19 +35,27 @@ export function profileLayout(profile, width, rowHeight, kind) {
 
 function words(theme, x, y, text, attributes = {}) {
   const base = { x, y, fill: theme.muted, "font-size": SMALL, "font-family": theme.font };
-  return shape("text", { ...base, style: "font-variant-numeric: tabular-nums", ...attributes }, text);
+  return shape(
+    "text",
+    { ...base, style: "font-variant-numeric: tabular-nums", ...attributes },
+    text,
+  );
 }
 
 function tick(x, middle, half, colour, width = 1.5) {
-  return shape("line", { x1: x, x2: x, y1: middle - half, y2: middle + half, stroke: colour, "stroke-width": width });
+  return shape(
+    "line",
+    { x1: x, x2: x, y1: middle - half, y2: middle + half, stroke: colour, "stroke-width": width },
+  );
 }
 
 function unverifiedRow(layout, middle, theme) {
   return [
     shape("line", {
-      x1: layout.left, x2: layout.width, y1: middle, y2: middle, stroke: theme.hatch, "stroke-dasharray": "2 3",
+      x1: layout.left, x2: layout.width, y1: middle, y2: middle, stroke: theme.hatch,
+      "stroke-dasharray": "2 3",
     }),
-    words(theme, layout.left + 4, middle + 4, "not verified", { stroke: theme.surface, "stroke-width": 4, "paint-order": "stroke" }),
+    words(theme, layout.left + 4, middle + 4, "not verified", rim(theme)),
   ];
 }
 
@@ -55,14 +64,20 @@ function bars(row, layout, middle, theme) {
   const start = layout.xOf(0);
   const nodes = [
     shape("rect", {
-      x: start, y: middle - half, width: Math.max(0, layout.xOf(row.ess) - start), height: 2 * half, fill: theme.data, "data-bar": row.ess,
+      x: start, y: middle - half, width: Math.max(
+        0,
+        layout.xOf(row.ess) - start,
+      ), height: 2 * half, fill: theme.data, "data-bar": row.ess,
     }),
   ];
   // From the lowest to the highest position.
   nodes.push(shape("line", {
-    x1: layout.xOf(row.low), x2: layout.xOf(row.high), y1: middle, y2: middle, stroke: theme.ink, opacity: 0.45,
+    x1: layout.xOf(row.low), x2: layout.xOf(row.high), y1: middle, y2: middle,
+    stroke: theme.ink, opacity: 0.45,
   }));
-  if (row.attainable <= layout.xOf.high) nodes.push(tick(layout.xOf(row.attainable), middle, half + 1, theme.second, 2));
+  if (row.attainable <= layout.xOf.high) nodes.push(
+    tick(layout.xOf(row.attainable), middle, half + 1, theme.second, 2),
+  );
   return nodes;
 }
 
@@ -71,23 +86,28 @@ function drawRow(row, order, layout, theme, selected) {
   const nodes = [];
   if (selected === order) {
     nodes.push(shape("rect", {
-      x: 0, y: layout.top + order * layout.rowHeight, width: layout.width, height: layout.rowHeight, fill: theme.faint,
+      x: 0, y: layout.top + order * layout.rowHeight, width: layout.width,
+      height: layout.rowHeight, fill: theme.faint,
     }));
   }
   const step = Math.ceil(12 / layout.rowHeight);
   const written = order % step === 0 || selected === order;
-  if (written) nodes.push(words(theme, LABEL - 6, middle + 4, short(row.layer.label), { "text-anchor": "end" }));
+  if (written) nodes.push(
+    words(theme, LABEL - 6, middle + 4, short(row.layer.label), { "text-anchor": "end" }),
+  );
   if (!row.layer.verified) return [...nodes, ...unverifiedRow(layout, middle, theme)];
   nodes.push(...bars(row, layout, middle, theme));
   if (row.layer.verdict && written) {
     nodes.push(words(theme, layout.right - 8, middle + 4, verdictWord(row.layer.verdict), {
-      "text-anchor": "end", fill: theme.warn, stroke: theme.surface, "stroke-width": 3, "paint-order": "stroke",
+      "text-anchor": "end", fill: theme.warn, ...rim(theme),
     }));
   }
   if (written) {
     layout.columns.forEach(([, write], k) => {
       const x = layout.right + (k + 1) * COLUMN - 4;
-      nodes.push(words(theme, x, middle + 4, write(row), { "text-anchor": "end", fill: theme.ink }));
+      nodes.push(
+        words(theme, x, middle + 4, write(row), { "text-anchor": "end", fill: theme.ink }),
+      );
     });
   }
   return nodes;
@@ -111,15 +131,45 @@ export function drawProfile({ profile, layout, theme, selected, title }) {
   nodes.push(words(theme, layout.left, layout.top - 8, "per channel"));
   for (const value of layout.xOf.ticks(3)) {
     const x = layout.xOf(value);
-    nodes.unshift(shape("line", { x1: x, x2: x, y1: layout.top, y2: layout.bottom, stroke: theme.line }));
+    nodes.unshift(
+      shape("line", { x1: x, x2: x, y1: layout.top, y2: layout.bottom, stroke: theme.line }),
+    );
     nodes.push(words(theme, x, layout.bottom + 14, tickText(value), { "text-anchor": "middle" }));
   }
   const y = layout.bottom + 31;
-  nodes.push(shape("rect", { x: layout.left, y: y - 8, width: 14, height: 7, fill: theme.data }), words(theme, layout.left + 19, y, "mean"));
-  nodes.push(shape("line", { x1: layout.left + 72, x2: layout.left + 88, y1: y - 4, y2: y - 4, stroke: theme.ink, opacity: 0.45 }));
+  nodes.push(
+    shape("rect", { x: layout.left, y: y - 8, width: 14, height: 7, fill: theme.data }),
+    words(theme, layout.left + 19, y, "mean"),
+  );
+  nodes.push(
+    shape(
+      "line",
+      {
+        x1: layout.left + 72,
+        x2: layout.left + 88,
+        y1: y - 4,
+        y2: y - 4,
+        stroke: theme.ink,
+        opacity: 0.45,
+      },
+    ),
+  );
   nodes.push(words(theme, layout.left + 93, y, "range over positions"));
-  nodes.push(tick(layout.left + 7, y + 12, 5, theme.second, 2), words(theme, layout.left + 19, y + 16, "attainable, where the axis reaches it"));
+  nodes.push(
+    tick(layout.left + 7, y + 12, 5, theme.second, 2),
+    words(theme, layout.left + 19, y + 16, "attainable, where the axis reaches it"),
+  );
   const { width, height } = layout;
-  const size = { width, height, viewBox: `0 0 ${width} ${height}`, xmlns: "http://www.w3.org/2000/svg" };
-  return shape("svg", { ...size, class: "hfess-drawing", "aria-hidden": "true" }, shape("title", {}, title), nodes);
+  const size = {
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    xmlns: "http://www.w3.org/2000/svg",
+  };
+  return shape(
+    "svg",
+    { ...size, class: "hfess-drawing", "aria-hidden": "true" },
+    shape("title", {}, title),
+    nodes,
+  );
 }

@@ -19,7 +19,8 @@ function residualBar(layer) {
   if (!layer.verified) bar.classList.add("hfess-bar-bad");
   const bound = element("div", { class: "hfess-bound" });
   bound.style.left = `${100 * share(layer.residualBound)}%`;
-  const words = `residual ${exponential(layer.residual)}, bound ${exponential(layer.residualBound)}`;
+  const [residual, limit] = [layer.residual, layer.residualBound].map((size) => exponential(size));
+  const words = `residual ${residual}, bound ${limit}`;
   return element("div", { class: "hfess-bar-box", role: "img", "aria-label": words }, bar, bound);
 }
 
@@ -66,16 +67,21 @@ export function createProof(env, options = {}) {
     if (shown === data) return;
     shown = data;
     const { verified, layers, largestResidual } = data.proof;
-    figure.setTitle(options.title ?? "The proof");
     figure.setNote(
-      "Every operator was applied to the input that the layer really had. The residual is the largest difference from the layer\u2019s real output, relative to the largest output.",
+      "Every operator was applied to the input that the layer really had. The residual is the " +
+        "largest difference from the layer\u2019s real output, relative to the largest output.",
     );
+    const largest = exponential(largestResidual);
     summary.textContent =
       `${verified} of ${count(layers, "layer")} verified` +
-      (largestResidual === null ? "." : `; the largest residual is ${exponential(largestResidual)}.`);
+      (largestResidual === null ? "." : `; the largest residual is ${largest}.`);
     unsupported.replaceChildren(
-      ...data.unsupported.map((each) => element("li", {}, `Not measured: ${each.name} (${each.mixer}): ${each.reason}`)),
-      ...data.layers.filter((layer) => !layer.verified).map((layer) => element("li", {}, `Not verified: ${layer.name}: ${layer.reason}`)),
+      ...data.unsupported.map(
+        (each) => element("li", {}, `Not measured: ${each.name} (${each.mixer}): ${each.reason}`),
+      ),
+      ...data.layers.filter((layer) => !layer.verified).map(
+        (layer) => element("li", {}, `Not verified: ${layer.name}: ${layer.reason}`),
+      ),
     );
     notes.replaceChildren(...data.notes.map((note) => element("li", {}, note)));
     unsupported.hidden = !unsupported.childElementCount;

@@ -27,7 +27,12 @@ function pairs(lines) {
   return lines
     .filter(([label]) => label !== CUT)
     .map(([label, text]) =>
-      element("div", { class: "hfess-tip-row" }, element("span", {}, label), element("b", {}, text)),
+      element(
+        "div",
+        { class: "hfess-tip-row" },
+        element("span", {}, label),
+        element("b", {}, text),
+      ),
     );
 }
 
@@ -41,7 +46,8 @@ export function createReading() {
     const p = cursor.p ?? data.indexOf.get(state.position) ?? null;
     const order = cursor.order ?? (data.layers[state.layer] ? state.layer : null);
     if (p === null) {
-      const hint = "Point at the text or at a plot: the cut in its context and its numbers stand here.";
+      const hint =
+        "Point at the text or at a plot: the cut in its context and its numbers stand here.";
       box.replaceChildren(element("p", { class: "hfess-message" }, hint));
       return;
     }

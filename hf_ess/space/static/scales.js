@@ -42,7 +42,10 @@ function linearTicks(low, high, most) {
   const step = decade * [1, 2, 5, 10].find((factor) => factor * decade >= rough * (1 - 1e-9));
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(12)));
+  return Array.from(
+    { length: last - first + 1 },
+    (_, k) => Number(((first + k) * step).toPrecision(12)),
+  );
 }
 
 function decadeTicks(low, high, most) {

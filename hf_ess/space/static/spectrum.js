@@ -26,7 +26,8 @@ function envelope(groups) {
 
 function background(groups, theme, picked) {
   const faint = (name, ys) => ({
-    xs: ys.map((_, k) => k + 1), ys, colour: picked.length ? theme.hatch : theme.data, width: 1, opacity: 0.75, name,
+    xs: ys.map((_, k) => k + 1), ys, name,
+    colour: picked.length ? theme.hatch : theme.data, width: 1, opacity: 0.75,
   });
   if (groups.length > SINGLE_LINES) return envelope(groups).map(([name, ys]) => faint(name, ys));
   return groups
@@ -61,7 +62,10 @@ export function spectrumPlot({ groups, picked, tolerance, relative, width, heigh
   const high = decade(Math.max(largest, bound, floor, LOWEST * 10) * 1.2, Math.ceil);
   const smallest = values.reduce((a, b) => Math.min(a, b), high);
   const wanted = Math.max(smallest, floor / 100, LOWEST);
-  const low = Math.min(decade(Math.min(wanted, bound, floor || wanted) / 1.5, Math.floor), high / 10);
+  const low = Math.min(
+    decade(Math.min(wanted, bound, floor || wanted) / 1.5, Math.floor),
+    high / 10,
+  );
   const longest = Math.max(2, ...groups.map((group) => group.values.length));
   const shades = floor > low ? [{ low, high: floor, name: "floor", label: "rounding floor" }] : [];
   return linePlot({
@@ -72,8 +76,17 @@ export function spectrumPlot({ groups, picked, tolerance, relative, width, heigh
     panels: [
       {
         height, kind: "decades", low, high, label: "size, in units of the operator", shades,
-        format: (value) => (value >= 0.001 && value <= 1000 ? String(value) : value.toExponential().replace("e+", "e")),
-        lines: [{ y: bound, colour: theme.ink, name: "tolerance", label: `tolerance ${toleranceText(tolerance)}` }],
+        format: (value) => (
+          value >= 0.001 && value <= 1000 ? String(value) : value.toExponential().replace("e+", "e")
+        ),
+        lines: [
+          {
+            y: bound,
+            colour: theme.ink,
+            name: "tolerance",
+            label: `tolerance ${toleranceText(tolerance)}`,
+          },
+        ],
         series: [...background(groups, theme, picked), ...foreground(groups, picked)],
       },
     ],

@@ -23,7 +23,12 @@ export function createTip(root) {
     // `lines`: [label, number] pairs under a title.
     show(event, title, lines) {
       const rows = lines.map(([label, text]) =>
-        element("div", { class: "hfess-tip-row" }, element("span", {}, label), element("b", {}, text)),
+        element(
+          "div",
+          { class: "hfess-tip-row" },
+          element("span", {}, label),
+          element("b", {}, text),
+        ),
       );
       box.replaceChildren(element("div", { class: "hfess-tip-title" }, title), ...rows);
       box.hidden = false;

@@ -13,8 +13,9 @@ const LEVELS = 24;
 const STRONGEST = 0.55; // text stays readable on the strongest tint
 const OUTLIERS = 0.02; // share of changes beyond the ends of the scale
 
+const COLUMNS = ["position", "token", "total ESS", "change", "share of attainable"];
 const CARRIED =
-  "A token\u2019s colour is the state carried across the cut before it, from all tokens to its left. ";
+  "A token\u2019s colour is the state carried across the cut before it, from all tokens before. ";
 const CHANGED =
   "A token\u2019s colour is the change of that state since the last measured position before it. ";
 
@@ -32,13 +33,18 @@ function tokenSpan(token, index, data) {
 }
 
 function largestUsual(changes) {
-  const sizes = Array.from(changes, Math.abs).filter((size) => !Number.isNaN(size)).sort((a, b) => a - b);
+  const sizes = Array.from(changes, Math.abs).filter(
+    (size) => !Number.isNaN(size),
+  ).sort((a, b) => a - b);
   return sizes.length ? sizes[Math.floor((sizes.length - 1) * (1 - OUTLIERS))] || 1 : 1;
 }
 
 export function createTokens(env, options = {}) {
-  const colour = choice("Colour", `${env.id}-colour-${options.name ?? "text"}`, [["total", "Total ESS"], ["change", "Change"]], (value) =>
-    env.change({ colour: value }),
+  const colour = choice(
+    "Colour",
+    `${env.id}-colour-${options.name ?? "text"}`,
+    [["total", "Total ESS"], ["change", "Change"]],
+    (value) => env.change({ colour: value }),
   );
   const text = element("div", { class: "hfess-text", tabindex: "0", role: "group", dir: "auto" });
   const legend = createLegend();
@@ -47,10 +53,7 @@ export function createTokens(env, options = {}) {
     title: options.title ?? "The text",
     numbers: () => ({
       caption: "Total ESS at the cut before each token",
-      columns: ["position", "token", "total ESS", "change", "share of attainable"].map((label, k) => ({
-        label,
-        numeric: k > 1,
-      })),
+      columns: COLUMNS.map((label, k) => ({ label, numeric: k > 1 })),
       rows: model.data.positions.map((position, p) => [
         String(position),
         visibleToken(model.data.tokens?.[position] ?? ""),
@@ -91,12 +94,16 @@ export function createTokens(env, options = {}) {
   }
 
   function noteOf(data) {
-    if (!data.tokens) return "The text was not kept with this report; the curve below has every position.";
+    if (!data.tokens) return "The text was not kept with this report; see the curve below.";
     if (!coloured(data)) {
-      return `The first of ${data.samples} texts. An average over texts belongs to the tokens of none of them, so it is not coloured.`;
+      return (
+        `The first of ${data.samples} texts. An average over texts belongs to the tokens of none ` +
+        "of them, so it is not coloured."
+      );
     }
     const words = model.state.colour === "total" ? CARRIED : CHANGED;
-    const dotted = data.positions.length < data.tokens.length ? "Dotted underline: not measured. " : "";
+    const partial = data.positions.length < data.tokens.length;
+    const dotted = partial ? "Dotted underline: not measured. " : "";
     return `${words}${dotted}A bar ends a sentence or passage.`;
   }
 
@@ -104,17 +111,33 @@ export function createTokens(env, options = {}) {
   function painter() {
     const { derived, state } = model;
     const theme = env.theme();
-    const tint = (hex) => (share) => cssColour(parseHex(hex), Number((STRONGEST * share).toFixed(3)));
+    const tint = (hex) => (share) => cssColour(
+      parseHex(hex),
+      Number((STRONGEST * share).toFixed(3)),
+    );
     if (state.colour === "total") {
       const [low, high] = range(derived.total);
       const scale = makeScale(state.scale, [low, high], [0, 1]);
-      return { values: derived.total, share: scale, css: tint(theme.data), ticks: scale.ticks(4), words: "total ESS" };
+      return {
+        values: derived.total,
+        share: scale,
+        css: tint(theme.data),
+        ticks: scale.ticks(4),
+        words: "total ESS",
+      };
     }
     const most = largestUsual(derived.change);
     const scale = makeScale("linear", [-most, most], [0, 1]);
     const [up, down] = [tint(theme.data), tint(theme.second)];
     const css = (share) => (share >= 0.5 ? up(2 * share - 1) : down(1 - 2 * share));
-    return { values: derived.change, share: scale, css, ticks: scale.ticks(4), words: "change of total ESS", diverging: true };
+    return {
+      values: derived.change,
+      share: scale,
+      css,
+      ticks: scale.ticks(4),
+      words: "change of total ESS",
+      diverging: true,
+    };
   }
 
   function paint() {
@@ -146,7 +169,8 @@ export function createTokens(env, options = {}) {
     figure.setNote(noteOf(model.data));
     text.setAttribute(
       "aria-label",
-      `The text as ${spans.length} tokens. Left and right arrows move between measured positions and read their values.`,
+      `The text as ${spans.length} tokens. ` +
+        "Left and right arrows move between measured positions and read their values.",
     );
     if (coloured(model.data)) paint();
     spans.forEach((span, index) => {
@@ -171,7 +195,9 @@ export function createTokens(env, options = {}) {
     const top = span.offsetTop - text.offsetTop;
     const bottom = top + span.offsetHeight;
     if (top < text.scrollTop) text.scrollTop = top - 8;
-    else if (bottom > text.scrollTop + text.clientHeight) text.scrollTop = bottom - text.clientHeight + 8;
+    else if (bottom > text.scrollTop + text.clientHeight) {
+      text.scrollTop = bottom - text.clientHeight + 8;
+    }
   }
 
   function positionOf(event) {
