@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hf_ess.errors import InvalidInputError
 
+SHOWN = 80
+
 
 def parsed_positions(words: str, name: str = "positions") -> str | int | list[int]:
     """`"auto"`, `"all"`, a stride, or the positions of a comma-separated list.
@@ -35,7 +37,7 @@ def whole_numbers(words: str, name: str) -> list[int]:
     try:
         return [int(word) for word in entries]
     except ValueError:
-        raise InvalidInputError(f"{name} {words!r} is not a list of whole numbers.") from None
+        raise InvalidInputError(f"{name} {_shown(words)} is not a list of whole numbers.") from None
 
 
 def listed(words: str, name: str) -> list[str]:
@@ -46,5 +48,10 @@ def listed(words: str, name: str) -> list[str]:
     """
     entries = [word.strip() for word in words.split(",") if word.strip()]
     if not entries:
-        raise InvalidInputError(f"{name} {words!r} lists nothing.")
+        raise InvalidInputError(f"{name} {_shown(words)} lists nothing.")
     return entries
+
+
+def _shown(words: str) -> str:
+    """The beginning is enough to recognise what one wrote."""
+    return repr(words if len(words) <= SHOWN else f"{words[: SHOWN - 1]}\u2026")

@@ -56,7 +56,8 @@ class Request:
             LimitError: more than the limits allow.
         """
         limits.check_text(self.text)
-        check_scope(self.scope)
+        # Shown in the message, whatever somebody sends.
+        check_scope(str(self.scope)[:40])
         if len(checked_tolerances(self.tolerances)) > MOST_TOLERANCES:
             raise LimitError(
                 f"{len(self.tolerances)} tolerances are asked for; this server takes "
@@ -134,7 +135,8 @@ class Measurer:
         Args:
             request: what to measure.
             on_step: called before the model is loaded, before the first layer, and after each.
-            cancel: set it to end the measurement after the layer that runs.
+            cancel: set it to end the measurement after the layer that runs, or once the model
+                is loaded.
 
         Raises:
             InvalidInputError, InvalidTypeError: the request cannot be measured.

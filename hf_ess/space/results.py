@@ -13,6 +13,7 @@ import re
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import hf_ess
@@ -120,7 +121,8 @@ class ResultStore:
         with self._lock:
             if not source.is_dir():
                 return None
-            os.utime(source)
+            with suppress(OSError):
+                os.utime(source)
             report = self._opened.get(key)
             if report is None:
                 try:

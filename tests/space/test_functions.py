@@ -115,6 +115,13 @@ def test_errors_say_what_to_do(api, call, error, said):
         call(api)
 
 
+@pytest.mark.parametrize("argument", ["model", "positions", "scope"])
+def test_a_megabyte_in_any_argument_is_answered_in_a_line(api, argument):
+    with pytest.raises(HfEssError) as refused:
+        api.analyze(**{"model": "one", "text": TEXT, argument: "x" * 2**20})
+    assert len(str(refused.value)) < 400
+
+
 @pytest.mark.parametrize("name", ["models", "analyze", "compare"])
 def test_functions_are_typed_and_every_argument_is_described(name):
     function = getattr(Api, name)
