@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ess.report.records import SampleInfo
 from hf_ess.report.report import ESSReport
 
 SHORT_HASH = 8
@@ -42,13 +41,12 @@ class Conditions:
     def of(cls, report: ESSReport) -> Conditions:
         """Those of a report."""
         samples = report.samples
-        known = bool(samples) and all(_has_token_ids(sample) for sample in samples)
         hashes = [sample.text_sha256 for sample in samples]
         words = [sample.tokens for sample in samples]
         return cls(
             settings=_settings(report),
             texts=_all_or_none(hashes),
-            tokens=_all_or_none([_digest_of_ids(x) if known else None for x in samples]),
+            tokens=_all_or_none([sample.token_ids_sha256 for sample in samples]),
             words=_all_or_none([None if x is None else _digest(map(repr, x)) for x in words]),
             lengths=tuple(sorted(sample.length for sample in samples)),
             positions=tuple(report.positions.tolist()),
@@ -151,14 +149,6 @@ def _settings(report: ESSReport) -> tuple[tuple[str, str], ...]:
         ("window", "{}x{}".format(*report.window) if report.window else "none"),
         ("chosen layers", "all" if layers is None else ", ".join(map(str, layers))),
     )
-
-
-def _has_token_ids(sample: SampleInfo) -> bool:
-    return sample.token_ids is not None and len(sample.token_ids) == sample.length > 0
-
-
-def _digest_of_ids(sample: SampleInfo) -> str:
-    return _digest(map(str, np.asarray(sample.token_ids).tolist()))
 
 
 def _digest(parts: Iterable[str]) -> str:

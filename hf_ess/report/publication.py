@@ -24,9 +24,9 @@ def published(report: ESSReport, *, include_text: bool = False) -> ESSReport:
     """A copy without the text and without paths of this machine; it shares the arrays.
 
     The tokens and token ids of every sample are withheld, their number and the SHA-256 of the
-    text stay. In every other string, paths are reduced to their last component, a model that was
-    loaded from a folder to the name of that folder; `org/name` of the Hub stays. Tokens of the
-    Hub and passwords in addresses are taken out. Doing it twice changes nothing more.
+    text and of the ids stay. In every other string, paths are reduced to their last component, a
+    model that was loaded from a folder to the name of that folder; `org/name` of the Hub stays.
+    Tokens of the Hub and passwords in addresses are taken out. Doing it twice changes nothing more.
 
     Args:
         report: left as it is.
@@ -91,7 +91,11 @@ def _cleaner(report: ESSReport) -> Clean:
 
 
 def _withheld(sample: SampleInfo) -> SampleInfo:
-    return SampleInfo(length=sample.length, text_sha256=sample.text_sha256)
+    return SampleInfo(
+        length=sample.length,
+        text_sha256=sample.text_sha256,
+        token_ids_sha256=sample.token_ids_sha256,
+    )
 
 
 def _cleaned(value: Any, clean: Clean) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -21,10 +22,12 @@ class SampleInfo:
         tokens: the decoded text of each token (`" the"`, not `"\u0120the"`), None without a
             tokenizer.
         token_ids: int64 `[L]`, None where the text is withheld, as in a published report.
+        token_ids_sha256: SHA-256 of the token ids as little-endian int64, in hexadecimal, by
+            which equal texts are known where they are withheld; found from the ids.
 
     Raises:
-        InvalidInputError: the number of tokens or ids is not the length, or tokens come without
-            ids.
+        InvalidInputError: the number of tokens or ids is not the length, tokens come without
+            ids, or the ids have another SHA-256.
 
     Example:
         >>> SampleInfo(length=2, token_ids=[5, 7], tokens=["a", " b"]).tokens
@@ -35,6 +38,7 @@ class SampleInfo:
     text_sha256: str | None = None
     tokens: list[str] | None = None
     token_ids: NDArray[np.int64] | None = None
+    token_ids_sha256: str | None = None
 
     def __post_init__(self) -> None:
         self.length = int(self.length)
@@ -53,6 +57,14 @@ class SampleInfo:
                     f"SampleInfo.{name} has shape {list(shape)}, the sample has "
                     f"{self.length} tokens."
                 )
+        if self.token_ids is not None:
+            self._hash_ids(self.token_ids)
+
+    def _hash_ids(self, ids: NDArray[np.int64]) -> None:
+        found = hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
+        if self.token_ids_sha256 not in (None, found):
+            raise InvalidInputError("SampleInfo.token_ids do not have their token_ids_sha256.")
+        self.token_ids_sha256 = found
 
     @property
     def text_withheld(self) -> bool:

@@ -57,10 +57,11 @@ SAMPLE = {
     "length": INTEGER,
     "text_sha256": (str, NOTHING),
     "text_withheld": BOOLEAN,
+    "token_ids_sha256": (str, NOTHING),
     "tokens": (list, NOTHING),
 }
 # The version that brought a key; whoever reads an older report knows what it stood for.
-ADDED_IN = {"method_reason": 2, "text_withheld": 3}
+ADDED_IN = {"method_reason": 2, "text_withheld": 3, "token_ids_sha256": 3}
 SHA256 = re.compile("[0-9a-f]{64}")
 UNSUPPORTED = {"index": INTEGER, "mixer": TEXT, "name": TEXT, "reason": TEXT}
 
@@ -94,6 +95,7 @@ def check_document(document: object) -> None:
         place = f"content.samples[{number}]"
         _check_items(sample, "tokens", TEXT, place)
         _check_sha256(sample, "text_sha256", place)
+        _check_sha256(sample, "token_ids_sha256", place)
         if sample.get("text_withheld") and sample["tokens"] is not None:
             raise ValueError(f"{place} has tokens, and its text is withheld")
     _check_sha256(content["arrays"], "sha256", "content.arrays")
@@ -120,7 +122,7 @@ def _check_items(parent: dict[str, Any], name: str, kinds: Kinds, place: str) ->
 
 
 def _check_sha256(parent: dict[str, Any], name: str, place: str) -> None:
-    if parent[name] is not None and not SHA256.fullmatch(parent[name]):
+    if parent.get(name) is not None and not SHA256.fullmatch(parent[name]):
         raise ValueError(f"{place}.{name} is no SHA-256 in hexadecimal")
 
 

@@ -38,7 +38,7 @@ LAYER_FIELDS = (
 REPORT_FIELDS = (
     "relative", "scope", "complete", "incomplete_reason", "provenance", "warnings",
 )  # fmt: skip
-SAMPLE_FIELDS = ("length", "text_sha256", "text_withheld", "tokens")
+SAMPLE_FIELDS = ("length", "text_sha256", "text_withheld", "token_ids_sha256", "tokens")
 
 
 def save_report(

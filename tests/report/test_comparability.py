@@ -11,6 +11,7 @@ from report.synthetic import TOLERANCES, make_layer, make_report, unverified
 
 import hf_ess
 from hf_ess.errors import NotComparableError
+from hf_ess.report import SampleInfo
 
 OTHER = (0.1, 0.02)
 
@@ -23,9 +24,7 @@ def counted_at(tolerances):
 
 def of_text(sha, ids=None, *, length=12, positions=(2, 5, 9), words=None):
     report = make_report(1, lengths=(length,), positions=positions)
-    sample = report.samples[0]
-    sample.text_sha256, sample.tokens = sha, words
-    sample.token_ids = None if ids is None else np.asarray(ids)
+    report.samples = [SampleInfo(length, sha, words, None if ids is None else np.asarray(ids))]
     return report
 
 

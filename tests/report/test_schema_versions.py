@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -25,17 +26,20 @@ def report():
 
 
 def test_a_withheld_text(report, tmp_path):
-    report.samples[1] = SampleInfo(length=7, text_sha256="a" * 64)
+    report.samples[1] = SampleInfo(length=7, text_sha256="a" * 64, token_ids_sha256="b" * 64)
     report.save(tmp_path)
     document = json.loads((tmp_path / "report.json").read_text("ascii"))
     jsonschema.validate(document, SCHEMA)
     shown, withheld = document["content"]["samples"]
     assert withheld == {
         "length": 7, "text_sha256": "a" * 64, "text_withheld": True, "tokens": None,
+        "token_ids_sha256": "b" * 64,
     }  # fmt: skip
     assert shown["text_withheld"] is False
     assert len(shown["tokens"]) == 12
     names = set(safetensors.numpy.load((tmp_path / "arrays.safetensors").read_bytes()))
+    ids = b"".join(number.to_bytes(8, "little") for number in range(12))
+    assert shown["token_ids_sha256"] == hashlib.sha256(ids).hexdigest()
     assert "sample.00000.token_ids" in names
     assert "sample.00001.token_ids" not in names
     loaded = ESSReport.load(tmp_path)
@@ -50,10 +54,13 @@ def test_a_withheld_text(report, tmp_path):
 def test_tokens_of_a_withheld_text_are_refused(report, tmp_path):
     with pytest.raises(InvalidInputError, match="withheld"):
         SampleInfo(length=1, tokens=["a"])
+    with pytest.raises(InvalidInputError, match="do not have their token_ids_sha256"):
+        SampleInfo(length=1, token_ids=[3], token_ids_sha256="b" * 64)
     report.samples[1].token_ids = None
     with pytest.raises(ReportError, match=r"samples\[1\] has tokens, and its text is withheld"):
         report.save(tmp_path)
-    document = {"length": 1, "text_sha256": None, "text_withheld": True, "tokens": ["a"]}
+    document = {"length": 1, "text_sha256": None, "text_withheld": True}
+    document |= {"token_ids_sha256": None, "tokens": ["a"]}
     schema = SCHEMA["$defs"]["sample"] | {"$defs": SCHEMA["$defs"]}
     assert not jsonschema.Draft202012Validator(schema).is_valid(document)
     assert jsonschema.Draft202012Validator(schema).is_valid(document | {"tokens": None})
