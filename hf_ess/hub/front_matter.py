@@ -81,7 +81,9 @@ def with_metadata(
     if card.has_front_matter and _is_current(old, tag, entry):
         return EditedMetadata(card, added)
     bare = without_metadata(card, added)
-    start = AddedMetadata(not bare.has_front_matter, model_index=added.model_index)
+    start = AddedMetadata(not bare.has_front_matter)
+    if _results_of_ours(read_yaml(bare.yaml)):
+        start = replace(start, model_index=added.model_index)
     edited = _filled(EditedMetadata(_with_fences(bare, newline), start), tag, entry, newline)
     seen_by_the_hub = card_parts(edited.card.text)
     if seen_by_the_hub != edited.card or without_metadata(edited.card, edited.added) != bare:
@@ -130,7 +132,7 @@ def _filled(
             notes.append(_note(error, f"add `{tag}` to `tags`"))
     if entry is not None:
         try:
-            if any(SOURCE in _sources(known) for known in _entries(document)):
+            if _results_of_ours(document):
                 raise YamlError("older results of hf_ess in `model-index` cannot be replaced")
             document, how = with_item(document, _MODEL_INDEX, entry, newline)
             added = replace(added, model_index=how)
@@ -148,7 +150,7 @@ def _with_fences(card: CardParts, newline: str) -> CardParts:
 
 
 def _is_current(document: YamlText, tag: str, entry: Mapping[str, Any] | None) -> bool:
-    ours = [known for known in _entries(document) if SOURCE in _sources(known)]
+    ours = _results_of_ours(document)
     wanted = [] if entry is None else [entry]
     return (
         tag in _tags(document)
@@ -204,6 +206,11 @@ def _tags(document: YamlText) -> list[str | None]:
 
 def _entries(document: YamlText) -> tuple[Node, ...]:
     return _items(document, _MODEL_INDEX)
+
+
+def _results_of_ours(document: YamlText) -> list[Node]:
+    """The entries with a result of hf_ess, also where another tool merged it with others."""
+    return [entry for entry in _entries(document) if SOURCE in _sources(entry)]
 
 
 def _sources(entry: Node) -> list[str | None]:
