@@ -258,7 +258,6 @@ def test_trees(api, model):
 
 
 def test_repositories_are_made(hub, api):
-    hub.user("other", orgs=["team"])
     assert str(api.create_repo("me/new", private=True)) == f"{hub.url}/me/new"
     assert hub.repos["me/new"].private
     assert list(hub.repos["me/new"].files()) == [".gitattributes"]
