@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from browsing import browser, open_context
 from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
 from tiny_models import build_tiny
+
+__all__ = ["browser", "open_context"]
 
 # Where these are installed, transformers calls their kernels, which need a GPU.
 sys.modules.update(dict.fromkeys(("causal_conv1d", "fla", "mamba_ssm")))
