@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from hf_ess.errors import HfEssError, ReportError
 from hf_ess.hub.answers import explained
 from hf_ess.hub.repositories import hub_client, parsed_place
 from hf_ess.report import ESSReport
+from hf_ess.report.local_paths import last_component
+from hf_ess.report.publication import published
 from hf_ess.report.storage import ARRAYS_NAME, JSON_NAME
 from hf_ess.report.text import printable
 
 MOST_REPORTS = 200
 KEY_DIGITS = 32
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # A link may name something else than what sources of the Hub still bring.
 PATIENCE_SECONDS = 20.0
 
@@ -75,7 +79,7 @@ class Gallery:
         if key not in self._entries:
             self._reader.join(PATIENCE_SECONDS)
         entry = self._entries.get(key)
-        return None if entry is None else ESSReport.load(entry.folder)
+        return None if entry is None else published(ESSReport.load(entry.folder), include_text=True)
 
     def _read(self) -> None:
         for source in self._sources:
@@ -134,4 +138,5 @@ def _title(content: dict[str, Any], name: str) -> str:
     texts = f"{len(lengths)} texts, " if len(lengths) > 1 else ""
     size = f"{texts}{max(lengths)} tokens, {len(content['layers'])} layers"
     # A model of some machine is a path there, which is nobody's business.
-    return printable(f"{model.rstrip('/').rsplit('/', 1)[-1]}: {size} ({name})")
+    named = model if _HUB_ID.fullmatch(model) else last_component(model)
+    return printable(f"{named}: {size} ({name})")

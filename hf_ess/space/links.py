@@ -14,8 +14,8 @@ _WORDS = {
     "scale": ("linear", "log"),
     "colour": ("total", "change"),
 }
-_NUMBERS = ("layer", "position")
-LARGEST = 10**9
+# What may be written, up to which number.
+_NUMBERS = {"layer": 10**6, "position": 10**9, "side": 1}
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def parsed_link(query: Mapping[str, str]) -> Link:
     threshold = _positive(query.get("threshold", ""))
     if threshold is not None:
         state["threshold"] = threshold
-    for name in _NUMBERS:
+    for name, largest in _NUMBERS.items():
         number = query.get(name, "")
-        if number.isascii() and number.isdecimal() and int(number[:20]) < LARGEST:
+        if number.isascii() and number.isdecimal() and int(number[:20]) <= largest:
             state[name] = int(number)
     return Link(tuple(keys), state)
 

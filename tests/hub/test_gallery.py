@@ -31,8 +31,8 @@ def test_folders_of_reports(folder):
     gallery = Gallery([str(folder), str(folder / "one")])
     titles = [entry.title for entry in gallery.entries()]
     assert titles == [
-        "model: 2 texts, 12 tokens, 3 layers (two)",
-        "model: 12 tokens, 2 layers (one)",
+        "test/model: 2 texts, 12 tokens, 3 layers (two)",
+        "test/model: 12 tokens, 2 layers (one)",
     ]
     assert gallery.problems() == []
     for entry, layers in zip(gallery.entries(), (3, 2), strict=True):
@@ -53,7 +53,7 @@ def test_reports_of_the_hub(hub, folder):
     whole = Gallery(["me/model"])
     assert len(whole.entries()) == 2
     part = Gallery(["datasets/me/data/one"])
-    assert [entry.title for entry in part.entries()] == ["model: 12 tokens, 2 layers (one)"]
+    assert [entry.title for entry in part.entries()] == ["test/model: 12 tokens, 2 layers (one)"]
     assert len(part.report(part.entries()[0].key).layers) == 2
     assert [*part.problems(), *whole.problems()] == []
 

@@ -48,6 +48,7 @@ def test_keys_that_could_be_paths(key):
         {"layer": "1e3"},
         {"position": "9" * 5000},
         {"position": "٣"},
+        {"side": "2"},
         {"unknown": "1"},
     ],
 )
