@@ -332,6 +332,9 @@ def test_the_proof_names_what_is_not_proved(shown):
     rows = rows_of(page, "proof")
     assert float(rows[0][4]) == 1e-6
     assert rows[1][3].startswith("NO")
+    marks = page.locator(".hfess-figure-proof g[data-series]")
+    assert marks.nth(1).locator("circle").count() == 3
+    assert marks.nth(2).locator("rect").count() == 1
     bars = page.locator(".hfess-figure-proof .hfess-bar").evaluate_all(
         "(nodes) => nodes.map((node) => parseFloat(node.style.width))"
     )

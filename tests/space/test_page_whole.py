@@ -133,7 +133,7 @@ def test_everything_that_can_be_reached_has_a_name(shown):
     reachable = page.locator('.hfess-root :is(button, input, [tabindex="0"], summary)')
     assert reachable.count() > 20
     assert reachable.evaluate_all(NAMELESS) == []
-    for name in ("curve", "heatmap", "profile", "block"):
+    for name in ("curve", "heatmap", "profile", "block", "proof"):
         stage = page.locator(f".hfess-figure-{name} .hfess-stage")
         label = stage.get_attribute("aria-label")
         assert len(label) > 60
@@ -165,7 +165,7 @@ def test_tab_reaches_every_plot(shown):
     assert "hfess-slider" in seen
 
 
-@pytest.mark.parametrize("figure", ["curve", "profile", "block"])
+@pytest.mark.parametrize("figure", ["curve", "profile", "block", "proof"])
 def test_plots_are_taken_away_as_svg_that_stands_alone(shown, figure):
     page = shown(make_view(), state={"layer": 0, "position": 3})
     page.locator(".hfess-figure-block path").first.wait_for(state="attached")
@@ -176,7 +176,8 @@ def test_plots_are_taken_away_as_svg_that_stands_alone(shown, figure):
     assert root.find("{*}title").text.startswith("test/<b>model</b>")
     assert root.find("{*}rect").get("fill") == "#ffffff"
     assert "var(" not in drawing["text"]
-    assert len(root.findall(".//{*}path")) + len(root.findall(".//{*}rect")) > 2
+    shapes = [node for node in root.iter() if node.tag.split("}")[1] in ("path", "rect", "circle")]
+    assert len(shapes) > 2
 
 
 @pytest.mark.parametrize("figure", ["heatmap", "curve", "profile", "block"])
@@ -252,6 +253,29 @@ def test_a_report_without_a_verified_layer_shows_no_number(shown):
     tiles = page.locator(".hfess-tile-number").all_inner_texts()
     assert tiles == ["\u2013", "\u2013", "0 of 2", "\u2013"]
     assert UNVERIFIED in page.locator(".hfess-figure-block .hfess-message").inner_text()
+
+
+def test_a_report_without_layers_is_drawn(shown):
+    missing = {"name": "mixer", "mixer": "mlstm", "reason": "no adapter knows it"}
+    page = shown(make_view(layers=0, unsupported=[missing]))
+    assert page.locator('[data-number="verified"]').inner_text() == "0 of 0"
+    page.locator(".hfess-figure-heatmap .hfess-stage").hover()
+    page.locator(".hfess-figure-curve .hfess-stage").hover()
+    assert "no adapter knows it" in page.locator(".hfess-figure-proof").inner_text()
+
+
+def test_layers_with_a_thousand_heads_stay_fast(shown):
+    made = make_view(layers=2, length=6, groups=1536, values=16)
+    page = shown(made, state={"layer": 1, "position": 3})
+    page.locator(".hfess-spectrum path").first.wait_for(state="attached")
+    series = page.locator(".hfess-spectrum g[data-series]")
+    names = series.evaluate_all("(nodes) => nodes.map((node) => node.dataset.series)")
+    assert names == ["lowest", "median", "highest"]
+    steps = [float(made.view["thresholds"][k]) for k in range(10, 60, 3)]
+    assert _redraws(page, "threshold", steps) < SLOWEST_REDRAW
+    page.get_by_role("button", name="Show all 1536").click()
+    page.locator('[data-group="1500"]').click()
+    assert series.count() == 4
 
 
 def test_an_incomplete_report_says_so_first(shown):

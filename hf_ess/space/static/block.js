@@ -63,7 +63,6 @@ export function createBlock(env, options = {}) {
   function togglePick(group) {
     picked = picked.includes(group) ? picked.filter((each) => each !== group) : [...picked, group];
     draw();
-    heads.focus(group);
   }
 
   function update(next) {

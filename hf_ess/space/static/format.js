@@ -55,6 +55,12 @@ export function tickText(value) {
   return value < 0 ? MINUS + digits : digits;
 }
 
+// Powers of ten on axes: 0.001 to 1000 written out.
+export function powerText(value) {
+  if (value >= 0.001 && value <= 1000) return String(value);
+  return value.toExponential().replace("e+", "e");
+}
+
 export function count(number, noun, plural = `${noun}s`) {
   return `${grouped(String(number))} ${number === 1 ? noun : plural}`;
 }

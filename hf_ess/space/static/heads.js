@@ -9,74 +9,102 @@ export const PICKED = [
   ["#CC79A7", "8 3 2 3"], ["#E69F00", "4 4"], ["#56B4E9", "1 4"],
 ];
 
-function swatch(place) {
-  const box = element("i", { class: "hfess-swatch", "aria-hidden": "true" });
-  if (place >= 0) box.style.backgroundColor = PICKED[place % PICKED.length][0];
-  return box;
+const FIRST = 64; // heads; a state-space model may have thousands of channels
+
+// One row; it is written anew at every step of the slider, so it is made only once.
+function createRow(group, onPick) {
+  const swatch = element("i", { class: "hfess-swatch", "aria-hidden": "true" });
+  const button = element(
+    "button",
+    {
+      type: "button", class: "hfess-head-button", "data-group": group,
+      onclick: () => onPick(group),
+    },
+    swatch,
+    String(group),
+  );
+  const bar = element("div", { class: "hfess-bar" });
+  const entropy = element("td", { class: "hfess-number" });
+  const count = element("td", { class: "hfess-number" });
+  const row = element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, button),
+    entropy,
+    count,
+    element("td", { class: "hfess-bar-cell" }, bar),
+  );
+  return {
+    row,
+    focus: () => button.focus(),
+    write(each, place, share) {
+      entropy.textContent = decimal(each.entropy);
+      entropy.dataset.value = String(each.entropy);
+      count.hidden = each.count === null;
+      count.textContent = each.count === null ? "" : String(each.count);
+      if (each.count === null) delete count.dataset.value;
+      else count.dataset.value = String(each.count);
+      button.setAttribute("aria-pressed", String(place >= 0));
+      swatch.style.backgroundColor = place >= 0 ? PICKED[place % PICKED.length][0] : "";
+      bar.style.width = `${100 * share}%`;
+    },
+  };
 }
 
 export function createHeads(onPick) {
   const body = element("tbody");
-  const head = element("tr");
+  const entropyName = element("th", { scope: "col", class: "hfess-number" });
+  const countName = element("th", { scope: "col", class: "hfess-number" }, "above tolerance");
+  const head = element("tr", {}, element("th", { scope: "col" }, "head"), entropyName, countName);
+  head.append(element("th", { scope: "col", "aria-label": "bar" }));
   const list = element(
     "table",
     { class: "hfess-table hfess-heads" },
     element("thead", {}, head),
     body,
   );
-  const box = element("div", { class: "hfess-heads-box" }, list);
+  let rows = [];
+  let last = null;
+  let most = FIRST;
+  let groups = "";
+
+  const more = element(
+    "button",
+    { type: "button", class: "hfess-button", onclick: () => showAll() },
+    "",
+  );
+
+  function showAll() {
+    most = Infinity;
+    update(last);
+    rows[FIRST]?.focus();
+  }
+
+  function build(heads) {
+    const wanted = heads.map((each) => each.group).join();
+    if (wanted === groups) return;
+    groups = wanted;
+    rows = heads.map((each) => createRow(each.group, onPick));
+    body.replaceChildren(...rows.map((each) => each.row));
+  }
 
   // `heads`: [{group, entropy, count}], count null where it is not known.
-  function update({ heads, picked, metric, words }) {
+  function update(next) {
+    last = next;
+    const { picked, metric, words } = next;
+    const heads = next.heads.slice(0, most);
+    more.hidden = heads.length === next.heads.length;
+    more.textContent = `Show all ${next.heads.length}`;
+    build(heads);
     const counted = heads.some((each) => each.count !== null);
-    const columns = ["head", words, ...(counted ? ["above tolerance"] : []), ""];
-    head.replaceChildren(
-      ...columns.map(
-        (label, k) => element(
-          "th",
-          { scope: "col", class: k && label ? "hfess-number" : null },
-          label,
-        ),
-      ),
-    );
-    const drawn = (each) => (metric === "tolerance" && counted ? each.count : each.entropy);
-    const most = Math.max(1e-9, ...heads.map(drawn).filter((value) => !Number.isNaN(value)));
-    body.replaceChildren(
-      ...heads.map((each) => {
-        const bar = element("div", { class: "hfess-bar" });
-        bar.style.width = `${(100 * (drawn(each) || 0)) / most}%`;
-        const place = picked.indexOf(each.group);
-        const button = element(
-          "button",
-          {
-            type: "button", class: "hfess-head-button", "aria-pressed": String(place >= 0),
-            "data-group": each.group, onclick: () => onPick(each.group),
-          },
-          swatch(place),
-          String(each.group),
-        );
-        return element(
-          "tr",
-          {},
-          element("th", { scope: "row" }, button),
-          element(
-            "td",
-            { class: "hfess-number", "data-value": each.entropy },
-            decimal(each.entropy),
-          ),
-          counted ? element(
-            "td",
-            { class: "hfess-number", "data-value": each.count },
-            String(each.count),
-          ) : null,
-          element("td", { class: "hfess-bar-cell" }, bar),
-        );
-      }),
-    );
+    entropyName.textContent = words;
+    countName.hidden = !counted;
+    const drawn = heads.map(metric === "tolerance" && counted ? (h) => h.count : (h) => h.entropy);
+    const longest = drawn.reduce((high, value) => (value > high ? value : high), 1e-9);
+    heads.forEach((each, k) => {
+      rows[k].write(each, picked.indexOf(each.group), (drawn[k] || 0) / longest);
+    });
   }
-  // Redrawing replaces the button that was pressed: the keyboard stays on it.
-  function focus(group) {
-    body.querySelector(`[data-group="${group}"]`)?.focus();
-  }
-  return { element: box, update, focus };
+
+  return { element: element("div", { class: "hfess-heads-box" }, list, more), update };
 }

@@ -139,6 +139,7 @@ export function createHeatmap(env, options = {}) {
   }
 
   function at(event) {
+    if (!model.data.positions.length) return null;
     const frame = stage.getBoundingClientRect();
     const order = Math.floor((event.clientY - frame.top - layout.top) / layout.rowHeight);
     const x = event.clientX - frame.left;

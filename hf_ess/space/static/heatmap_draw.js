@@ -60,6 +60,7 @@ function columnsOfPixels(data, layout, ratio) {
 
 function fillCells(context, data, derived, colours, layout, ratio) {
   const columns = columnsOfPixels(data, layout, ratio);
+  if (!columns.length || !data.layers.length) return;
   const thick = Math.round(layout.rowHeight * ratio);
   const gap = layout.rowHeight >= 12 ? Math.round(ratio) : 0;
   const image = context.createImageData(columns.length, thick * data.layers.length);

@@ -82,8 +82,8 @@ function drawSeries(series, xOf, yOf) {
   return shape(
     "g",
     { "data-series": series.name, opacity: series.opacity },
-    full ? shape("path", { ...stroke, d: full }) : null,
-    faint ? shape("path", { ...stroke, d: faint, opacity: 0.3 }) : null,
+    full && !series.bare ? shape("path", { ...stroke, d: full }) : null,
+    faint && !series.bare ? shape("path", { ...stroke, d: faint, opacity: 0.3 }) : null,
     marks(series, xOf, yOf),
   );
 }
@@ -142,6 +142,8 @@ function drawPanel(panel, yOf, xOf, box, theme) {
   return nodes.flat();
 }
 
+// A series is {xs, ys, colour, name} and where wanted dash, width, opacity, marker, step (the
+// largest distance of neighbours), bare (marks without a line).
 // x: {low, high, label, kind?, format?}; panels: [{height, kind, low, high, label, series, lines,
 // shades, format}]; verticals: [x]. Returns the drawing and its scales.
 export function linePlot({ width, x, panels, verticals = [], theme, title }) {

@@ -60,6 +60,7 @@ function rememberedWidths() {
 function createEnvironment(root, callbacks) {
   mounted += 1;
   const state = createStore({ ...DEFAULTS });
+  const save = callbacks.download ?? saveFile;
   const tell = debounced((value) => callbacks.state?.(value), PAUSE);
   let theme = null;
   const env = {
@@ -69,7 +70,8 @@ function createEnvironment(root, callbacks) {
     state,
     cursor: createStore({ ...NOTHING, side: 0 }),
     tip: createTip(root),
-    download: callbacks.download ?? saveFile,
+    fileStem: "",
+    download: (name, blob) => save(`${env.fileStem}${name}`, blob),
     theme: () => (theme ??= readTheme(root)),
     forgetTheme: () => (theme = null),
     change(patch) {
@@ -81,6 +83,12 @@ function createEnvironment(root, callbacks) {
   };
   env.moveAlong = keyMoves(env);
   return env;
+}
+
+// What any file system takes.
+function plainName(title) {
+  const words = String(title ?? "").replace(/[^\p{L}\p{N}.]+/gu, "-");
+  return words.replace(/^[-.]+|[-.]+$/g, "") || "view";
 }
 
 export function mount(parent, callbacks = {}) {
@@ -113,7 +121,9 @@ export function mount(parent, callbacks = {}) {
   });
   observer.observe(root);
 
-  function put(create, mode) {
+  function put(views, create, mode) {
+    env.fileStem = views.map((each) => `${plainName(each?.title)}-`).join("");
+    env.stop(); // what was about to be told is about another view
     view?.element.remove();
     root.querySelector(".hfess-failure")?.remove();
     view = null;
@@ -122,7 +132,7 @@ export function mount(parent, callbacks = {}) {
     if (shownBefore) env.state.set({ layer: null, position: null, side: 0 });
     shownBefore = true;
     try {
-      view = create();
+      view = create(...views.map(decode));
     } catch (error) {
       root.prepend(element("p", { class: "hfess-failure", role: "alert" }, error.message));
       return;
@@ -133,11 +143,8 @@ export function mount(parent, callbacks = {}) {
   }
 
   return {
-    show: (shown) => put(() => createSingle(env, decode(shown)), "single"),
-    showPair: (first, second) => put(
-      () => createPair(env, decode(first), decode(second)),
-      "compare",
-    ),
+    show: (shown) => put([shown], (data) => createSingle(env, data), "single"),
+    showPair: (...pair) => put(pair, (...data) => createPair(env, ...data), "compare"),
     setState: (patch) => {
       env.state.set(cleaned(patch));
     },

@@ -1,8 +1,10 @@
 // Why the numbers can be trusted: the residual of every layer against its bound.
 
 import { element } from "./dom.js";
+import { svgAsPng, svgBlob } from "./export.js";
 import { createFigure } from "./figure.js";
-import { cell, count, exponential, percent } from "./format.js";
+import { cell, count, exponential, percent, powerText } from "./format.js";
+import { linePlot } from "./lineplot.js";
 
 const LOWEST = 1e-12; // left end of the bars
 const HIGHEST = 1e1;
@@ -50,26 +52,80 @@ function numbers(data) {
   return { columns, rows };
 }
 
+function drawResiduals(data, width, theme) {
+  const places = data.layers.map((_, order) => order);
+  const known = data.layers.flatMap((layer) => [layer.residual, layer.residualBound]);
+  const sizes = known.filter((size) => size > 0);
+  const power = (value, round) => 10 ** round(Math.log10(value));
+  const low = Math.max(LOWEST, power(Math.min(HIGHEST, ...sizes) / 1.5, Math.floor));
+  const high = Math.max(low * 10, power(Math.max(low, ...sizes) * 1.5, Math.ceil));
+  const marks = (verified, colour, marker) => ({
+    xs: places, colour, marker, bare: true, markerSize: 2.6,
+    name: verified ? "verified" : "not verified",
+    ys: data.layers.map(({ verified: its, residual }) =>
+      its === verified && residual !== null ? Math.max(low, residual) : NaN,
+    ),
+  });
+  const bound = { xs: places, ys: data.layers.map((layer) => layer.residualBound), name: "bound" };
+  return linePlot({
+    width,
+    theme,
+    title: `${data.title}: residual of every layer`,
+    x: { low: -0.5, high: Math.max(0.5, data.layers.length - 0.5), label: "layer, in order" },
+    panels: [
+      {
+        height: 110, kind: "decades", low, high, label: "residual", format: powerText,
+        series: [
+          { ...bound, colour: theme.ink, dash: "5 3", width: 1 },
+          marks(true, theme.data, "circle"),
+          marks(false, theme.warn, "square"),
+        ],
+      },
+    ],
+  });
+}
+
 export function createProof(env, options = {}) {
+  const stage = element("div", { class: "hfess-stage", role: "img", tabindex: "0" });
   const summary = element("p", { class: "hfess-lead" });
   const unsupported = element("ul", { class: "hfess-words" });
   const notes = element("ul", { class: "hfess-words" });
   const figure = createFigure({
     name: options.name ?? "proof",
     title: options.title ?? "The proof",
+    formats: {
+      SVG: () => svgBlob(plot.drawing, env.theme()),
+      PNG: () => svgAsPng(plot.drawing, env.theme()),
+    },
     numbers: () => numbers(shown),
     download: env.download,
   });
-  figure.body.append(summary, unsupported, notes);
+  figure.body.append(summary, stage, unsupported, notes);
   let shown = null;
+  let plot = null;
+
+  function draw(data) {
+    const width = env.widthOf(figure.body);
+    stage.hidden = !data.layers.length;
+    if (!width) return;
+    plot = drawResiduals(data, width, env.theme());
+    stage.replaceChildren(plot.drawing);
+    const words = `${summary.textContent} Dashed line: the bound of each layer.`;
+    stage.setAttribute("aria-label", words);
+  }
 
   function update({ data }) {
-    if (shown === data) return;
+    if (shown !== data) write(data);
+    draw(data);
+  }
+
+  function write(data) {
     shown = data;
     const { verified, layers, largestResidual } = data.proof;
     figure.setNote(
       "Every operator was applied to the input that the layer really had. The residual is the " +
-        "largest difference from the layer\u2019s real output, relative to the largest output.",
+        "largest difference from the layer\u2019s real output, relative to the largest output. " +
+        "It has to stay below the dashed line.",
     );
     const largest = exponential(largestResidual);
     summary.textContent =

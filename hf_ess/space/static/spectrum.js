@@ -1,6 +1,6 @@
 // Singular values of one block on a logarithmic axis, with the tolerance and the rounding floor.
 
-import { toleranceText } from "./format.js";
+import { powerText, toleranceText } from "./format.js";
 import { PICKED } from "./heads.js";
 import { linePlot } from "./lineplot.js";
 
@@ -11,8 +11,15 @@ function positive(values) {
   return values.map((value) => (value > 0 ? value : NaN));
 }
 
+const envelopes = new WeakMap(); // of the groups of a cell, which do not change
+
 // Heads by the hundred become their range and their middle.
 function envelope(groups) {
+  if (!envelopes.has(groups)) envelopes.set(groups, madeEnvelope(groups));
+  return envelopes.get(groups);
+}
+
+function madeEnvelope(groups) {
   const size = Math.max(...groups.map((group) => group.values.length));
   const at = (k) => groups.map((group) => group.values[k] ?? 0).sort((a, b) => a - b);
   const columns = Array.from({ length: size }, (_, k) => at(k));
@@ -66,7 +73,7 @@ export function spectrumPlot({ groups, picked, tolerance, relative, width, heigh
     decade(Math.min(wanted, bound, floor || wanted) / 1.5, Math.floor),
     high / 10,
   );
-  const longest = Math.max(2, ...groups.map((group) => group.values.length));
+  const longest = groups.reduce((most, group) => Math.max(most, group.values.length), 2);
   const shades = floor > low ? [{ low, high: floor, name: "floor", label: "rounding floor" }] : [];
   return linePlot({
     width,
@@ -76,9 +83,7 @@ export function spectrumPlot({ groups, picked, tolerance, relative, width, heigh
     panels: [
       {
         height, kind: "decades", low, high, label: "size, in units of the operator", shades,
-        format: (value) => (
-          value >= 0.001 && value <= 1000 ? String(value) : value.toExponential().replace("e+", "e")
-        ),
+        format: powerText,
         lines: [
           {
             y: bound,
