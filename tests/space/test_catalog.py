@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
@@ -95,6 +96,14 @@ def test_parameter_counts_are_right(model):
         built = AutoModelForCausalLM.from_config(CONFIGURATIONS[model.name])
     assert sum(weight.numel() for weight in built.parameters()) == model.parameters
     assert model.bytes == 4 * model.parameters
+
+
+@pytest.mark.parametrize("model", CURATED, ids=lambda model: model.name)
+def test_listed_models_are_of_types_that_are_measured(model):
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    model_type = CONFIGURATIONS[model.name].model_type
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{model_type}` |"))
+    assert model.mixers in row.split("|")[2]
 
 
 def test_the_bundled_model_comes_first_and_needs_no_network(monkeypatch, gguf_file):
