@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hf_ess.hub.repeat_command import settings_of
-from hf_ess.report import ESSReport, LayerESS
+from hf_ess.report import ESSReport, LayerESS, SampleInfo
 from hf_ess.report.conditions import Conditions
 from hf_ess.report.publication import is_local
 
@@ -78,10 +78,15 @@ def _model(report: ESSReport) -> str:
 
 
 def _hashes(report: ESSReport) -> str:
-    known = [sample.text_sha256 for sample in report.samples]
-    shown = [digest or "none, token ids were given" for digest in known[:MOST_HASHES]]
-    left = len(known) - len(shown)
+    shown = [_hash(sample) for sample in report.samples[:MOST_HASHES]]
+    left = len(report.samples) - len(shown)
     return ", ".join(shown) + (f" and {left} more in report.json" if left else "")
+
+
+def _hash(sample: SampleInfo) -> str:
+    if sample.text_sha256 is not None or sample.token_ids_sha256 is None:
+        return sample.text_sha256 or "none"
+    return f"{sample.token_ids_sha256} (of the token ids)"
 
 
 def _tolerances(report: ESSReport) -> str:
