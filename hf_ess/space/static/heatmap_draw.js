@@ -4,10 +4,12 @@ import { tickText } from "./format.js";
 import { MARGINS } from "./lineplot.js";
 import { PIXELS, SEQUENTIAL, cssColour, level } from "./palette.js";
 import { makeScale } from "./scales.js";
+import { shortLabel } from "./words.js";
 
 export const ROWS_TOP = 26;
 const FOOT = 38;
 const FILL_OF_PITCH = 0.6;
+const LEAST_WIDTH = 1; // pixels of the page
 
 export function rowHeight(layers) {
   return Math.round(Math.min(26, Math.max(9, 430 / Math.max(1, layers))));
@@ -34,26 +36,25 @@ export function heatmapLayout(data, width, height = rowHeight(data.layers.length
   };
 }
 
-// Half the width of a measured column, in positions: neighbours touch only if no position
-// between them was left out.
-export function halfWidths(positions) {
-  return positions.map((position, p) => {
-    const before = p > 0 ? position - positions[p - 1] : Infinity;
-    const after = p + 1 < positions.length ? positions[p + 1] - position : Infinity;
-    const pitch = Math.min(before, after);
-    return pitch <= 1 || !Number.isFinite(pitch) ? 0.5 : (FILL_OF_PITCH * pitch) / 2;
-  });
+// Half the width of every measured column, in positions: columns touch only where neighbours were
+// measured, and all are as wide as the closest two allow.
+export function halfWidth(positions) {
+  let pitch = Infinity;
+  for (let p = 1; p < positions.length; p += 1) {
+    pitch = Math.min(pitch, positions[p] - positions[p - 1]);
+  }
+  return pitch <= 1 || !Number.isFinite(pitch) ? 0.5 : (FILL_OF_PITCH * pitch) / 2;
 }
 
 // For each column of pixels the index of its position, -1 where none was measured.
 function columnsOfPixels(data, layout, ratio) {
   const size = Math.round((layout.right - layout.left) * ratio);
   const columns = new Int32Array(size).fill(-1);
-  const halves = halfWidths(data.positions);
+  const half = halfWidth(data.positions);
   data.positions.forEach((position, p) => {
-    const from = Math.round((layout.xOf(position - halves[p]) - layout.left) * ratio);
-    const to = Math.round((layout.xOf(position + halves[p]) - layout.left) * ratio);
-    columns.fill(p, Math.max(0, from), Math.min(size, Math.max(to, from + 1)));
+    const from = Math.round((layout.xOf(position - half) - layout.left) * ratio);
+    const to = Math.round((layout.xOf(position + half) - layout.left) * ratio);
+    columns.fill(p, Math.max(0, from), Math.min(size, Math.max(to, from + Math.round(LEAST_WIDTH * ratio))));
   });
   return columns;
 }
@@ -125,13 +126,13 @@ function hatchUnverified(context, data, theme, layout, ratio) {
 }
 
 // Boxes over the cells of a row whose count is rounding noise; neighbours share one box.
-function noisyRuns(layer, data, derived, layout, halves) {
+function noisyRuns(layer, data, derived, layout, half) {
   const boxes = [];
   let end = NaN;
   data.positions.forEach((position, p) => {
     if (Number.isNaN(layer.entropy[p]) || derived.tolerance > layer.floor[p]) return;
-    const from = layout.xOf(position - halves[p]);
-    const to = layout.xOf(position + halves[p]);
+    const from = layout.xOf(position - half);
+    const to = layout.xOf(position + half);
     if (Math.abs(from - end) < 0.01) boxes[boxes.length - 1][2] += to - from;
     else boxes.push(
       [from, layout.top + layer.order * layout.rowHeight, to - from, layout.rowHeight - 1],
@@ -149,10 +150,10 @@ function dotNoise(context, data, derived, layout, ratio) {
     brush.fillStyle = "#000000";
     brush.fillRect(4, 4, 1.5, 1.5);
   });
-  const halves = halfWidths(data.positions);
+  const half = halfWidth(data.positions);
   const boxes = data.layers
     .filter((layer) => layer.verified)
-    .flatMap((layer) => noisyRuns(layer, data, derived, layout, halves));
+    .flatMap((layer) => noisyRuns(layer, data, derived, layout, half));
   fillPattern(context, dots, boxes, ratio);
 }
 
@@ -167,7 +168,7 @@ function drawAxes(context, data, layout, theme) {
   data.layers.forEach((layer, order) => {
     if (order % step) return;
     const y = layout.top + (order + 0.5) * layout.rowHeight;
-    context.fillText(fitted(context, layer.label, layout.left - 10), layout.left - 6, y);
+    context.fillText(fitted(context, shortLabel(layer.label), layout.left - 10), layout.left - 6, y);
   });
   context.textAlign = "left";
   context.fillText("layer", 4, layout.top - 10);

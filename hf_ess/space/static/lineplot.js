@@ -144,7 +144,7 @@ function drawPanel(panel, yOf, xOf, box, theme) {
 
 // A series is {xs, ys, colour, name} and where wanted dash, width, opacity, marker, step (the
 // largest distance of neighbours), bare (marks without a line).
-// x: {low, high, label, kind?, format?}; panels: [{height, kind, low, high, label, series, lines,
+// x: {low, high, label, kind?, format?, ticks?}; panels: [{height, kind, low, high, label, series, lines,
 // shades, format}]; verticals: [x]. Returns the drawing and its scales.
 export function linePlot({ width, x, panels, verticals = [], theme, title }) {
   const box = {
@@ -170,7 +170,8 @@ export function linePlot({ width, x, panels, verticals = [], theme, title }) {
     top = frame.bottom;
   }
   nodes.push(shape("line", { x1: box.left, x2: box.right, y1: top, y2: top, stroke: theme.muted }));
-  for (const tick of xOf.ticks(Math.max(2, Math.floor((box.right - box.left) / 70)))) {
+  const room = Math.max(2, Math.floor((box.right - box.left) / 70));
+  for (const tick of x.ticks?.(room) ?? xOf.ticks(room)) {
     nodes.push(
       text(
         theme,

@@ -5,6 +5,7 @@ import { decimal, percent, tickText } from "./format.js";
 import { ROWS_TOP } from "./heatmap_draw.js";
 import { rim } from "./lineplot.js";
 import { makeScale, roundUp } from "./scales.js";
+import { shortLabel } from "./words.js";
 
 const COLUMN = 54;
 const LABEL = 38;
@@ -93,7 +94,7 @@ function drawRow(row, order, layout, theme, selected) {
   const step = Math.ceil(12 / layout.rowHeight);
   const written = order % step === 0 || selected === order;
   if (written) nodes.push(
-    words(theme, LABEL - 6, middle + 4, short(row.layer.label), { "text-anchor": "end" }),
+    words(theme, LABEL - 6, middle + 4, shortLabel(row.layer.label), { "text-anchor": "end" }),
   );
   if (!row.layer.verified) return [...nodes, ...unverifiedRow(layout, middle, theme)];
   nodes.push(...bars(row, layout, middle, theme));
@@ -116,10 +117,6 @@ function drawRow(row, order, layout, theme, selected) {
 // "Collapsed: one direction carries ..." has its word before the colon.
 function verdictWord(verdict) {
   return verdict.split(":")[0].toLowerCase();
-}
-
-function short(label) {
-  return label.length > 5 ? `\u2026${label.slice(-4)}` : label;
 }
 
 export function drawProfile({ profile, layout, theme, selected, title }) {

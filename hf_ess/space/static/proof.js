@@ -5,6 +5,7 @@ import { svgAsPng, svgBlob } from "./export.js";
 import { createFigure } from "./figure.js";
 import { cell, count, exponential, percent, powerText } from "./format.js";
 import { linePlot } from "./lineplot.js";
+import { shortLabel } from "./words.js";
 
 const LOWEST = 1e-12; // left end of the bars
 const HIGHEST = 1e1;
@@ -71,7 +72,13 @@ function drawResiduals(data, width, theme) {
     width,
     theme,
     title: `${data.title}: residual of every layer`,
-    x: { low: -0.5, high: Math.max(0.5, data.layers.length - 0.5), label: "layer, in order" },
+    x: {
+      low: -0.5,
+      high: Math.max(0.5, data.layers.length - 0.5),
+      label: "layer",
+      ticks: (most) => places.filter((order) => order % Math.ceil(places.length / most) === 0),
+      format: (order) => shortLabel(data.layers[order].label),
+    },
     panels: [
       {
         height: 110, kind: "decades", low, high, label: "residual", format: powerText,

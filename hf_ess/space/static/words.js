@@ -14,6 +14,12 @@ export function capitalized(words) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+// "12, run 2" is 12/2 where there is little room, and of a long name the end tells most.
+export function shortLabel(label) {
+  const brief = label.replace(/, run (\d+)$/, "/$1").replace(/ \(run (\d+)\)$/, "/$1");
+  return brief.length > 6 ? `\u2026${brief.slice(-5)}` : brief;
+}
+
 const VISIBLE = { "\n": "\u23ce", "\r": "\u240d", "\t": "\u21e5" };
 
 // A token in one line: blanks can be seen, a long one is cut.
