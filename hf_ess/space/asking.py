@@ -41,8 +41,17 @@ class Done(Generic[Result]):
 
 def user_of(request: gr.Request | None) -> str:
     """Who asks: a login, or one open page; a stranger each time where that is not known."""
-    name = getattr(request, "username", None) or getattr(request, "session_hash", None)
+    if request is not None and by_mcp(request):
+        # All that comes by MCP has one session of Gradio.
+        name = request.headers.get("mcp-session-id")
+    else:
+        name = getattr(request, "username", None) or getattr(request, "session_hash", None)
     return str(name or uuid.uuid4().hex)
+
+
+def by_mcp(request: gr.Request | None) -> bool:
+    """Whether Gradio's MCP server passes the request on."""
+    return request is not None and request.headers.get("x-gradio-user") == "mcp"
 
 
 def listeners(tell: Tell) -> tuple[OnStep, OnWait]:

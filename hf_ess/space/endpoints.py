@@ -3,15 +3,16 @@
 # Gradio reads the types of parameters and results from the functions themselves, so that here
 # annotations are not kept as text.
 import inspect
+import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
 from hf_ess.errors import HfEssError
 from hf_ess.space.api import POSITIONS, SCOPE, Api
-from hf_ess.space.asking import progress_listeners, user_of
+from hf_ess.space.asking import by_mcp, progress_listeners, user_of
 from hf_ess.space.instrument import Instrument
 
 Answer = TypeVar("Answer")
@@ -28,7 +29,8 @@ def add_endpoints(instrument: Instrument) -> None:
         scope: str = SCOPE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
-        return _api(instrument, request).analyze(model, text, positions, tolerances, scope)
+        said = _api(instrument, request).analyze(model, text, positions, tolerances, scope)
+        return _as_json(said, request)
 
     def compare(
         model_a: str = "",
@@ -42,12 +44,13 @@ def add_endpoints(instrument: Instrument) -> None:
         scope: str = SCOPE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
-        return _api(instrument, request).compare(
+        said = _api(instrument, request).compare(
             model_a, text_a, model_b, text_b, key_a, key_b, positions, tolerances, scope
         )
+        return _as_json(said, request)
 
-    def models() -> dict[str, Any]:
-        return _api(instrument, None).models()
+    def models(request: gr.Request | None = None) -> dict[str, Any]:
+        return _as_json(_api(instrument, request).models(), request)
 
     for function, documented in (
         (analyze, Api.analyze),
@@ -61,6 +64,12 @@ def add_endpoints(instrument: Instrument) -> None:
 def _api(instrument: Instrument, request: gr.Request | None) -> Api:
     on_step, on_wait = progress_listeners()
     return Api(instrument, user_of(request), on_step=on_step, on_wait=on_wait)
+
+
+def _as_json(said: dict[str, Any], request: gr.Request | None) -> dict[str, Any]:
+    """JSON for everybody: Gradio's MCP server would write a dictionary as Python does."""
+    answer: Any = json.dumps(said, allow_nan=False) if by_mcp(request) else said
+    return cast("dict[str, Any]", answer)
 
 
 def _explained(function: Callable[..., Answer]) -> Callable[..., Answer]:
