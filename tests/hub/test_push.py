@@ -19,11 +19,7 @@ from hf_ess.hub.pull_requests import TITLE
 from hf_ess.hub.push import MESSAGE
 from hf_ess.report.publication import published
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_plots"),
-    # The client sends large files in a way that its own HTTP library has deprecated.
-    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("quick_plots")
 
 CARD = b"---\nlicense: mit # as the data\ntags: [a]\n---\n# A model\n\nIt does things.\n"
 FILES = {

@@ -23,10 +23,7 @@ WRITERS = 8
 PROCESSES = 3
 LATER = "2031-01-01T00:00:00+00:00"
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_plots", "hurried"),
-    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("quick_plots", "hurried")
 
 
 @pytest.fixture

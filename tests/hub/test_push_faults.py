@@ -34,10 +34,7 @@ PROPOSING = {
 }
 STATUSES = [408, 429, 500, 502, 503, 504]
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_plots", "hurried"),
-    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("quick_plots", "hurried")
 everywhere = pytest.mark.parametrize("endpoint", ENDPOINTS)
 
 

@@ -10,10 +10,7 @@ from report.synthetic import make_report
 from hf_ess import HfEssError, HubError, InvalidInputError
 from hf_ess.hub.push import push_report
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_plots", "hurried"),
-    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("quick_plots", "hurried")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import hf_ess
 from hf_ess.hub import read_report, report_from_hub
 from hf_ess.hub.reading import PUBLISHED_FOLDER
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
 FILES = ("report.json", "arrays.safetensors")
 
 

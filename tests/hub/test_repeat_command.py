@@ -49,7 +49,7 @@ def words_of(command):
     ],
     ids=str,
 )
-@pytest.mark.filterwarnings("default:Scope 'mixer'")
+@pytest.mark.filterwarnings("ignore:Scope 'mixer'")
 def test_run_again_it_gives_the_same_report(
     llama_folder, run_command, tmp_path, monkeypatch, settings
 ):

@@ -21,8 +21,6 @@ from huggingface_hub.errors import (
 )
 
 CARD = "---\nlicense: mit\n---\n# A model\n"
-# The client sends large files in a way that its own HTTP library has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
 
 
 @pytest.fixture
