@@ -175,6 +175,7 @@ def test_plots_are_taken_away_as_svg_that_stands_alone(shown, figure):
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert root.find("{*}title").text.startswith("test/<b>model</b>")
     assert root.find("{*}rect").get("fill") == "#ffffff"
+    assert root.find("{*}text").text.startswith("test/<b>model</b>")
     assert "var(" not in drawing["text"]
     shapes = [node for node in root.iter() if node.tag.split("}")[1] in ("path", "rect", "circle")]
     assert len(shapes) > 2

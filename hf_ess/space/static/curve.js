@@ -76,8 +76,8 @@ export function createCurve(env, options = {}) {
     const series = (take, colour, name) =>
       model.beside
         ? [
-            { ...one(model, take, theme.data), name: `${name} A` },
-            { ...one(model.beside, take, theme.second, "5 3"), name: `${name} B` },
+            { ...one(model, take, theme.data), name: `${name} A`, label: "A" },
+            { ...one(model.beside, take, theme.second, "5 3"), name: `${name} B`, label: "B" },
           ]
         : [{ ...one(model, take, colour), name }];
     const highestShare = range([...derived.share, ...(model.beside?.derived.share ?? [])])[1];

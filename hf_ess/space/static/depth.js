@@ -10,10 +10,16 @@ import { SIDES, depthOf } from "./pairing.js";
 import { roundUp } from "./scales.js";
 import { capitalized, readingName } from "./words.js";
 
+const ROOM_FOR_TITLES = 560; // pixels
+const LONGEST = 24; // letters of a title beside a line
 const STYLES = [
   { marker: "circle", dash: null },
   { marker: "square", dash: "5 3" },
 ];
+
+function keyOf(data, side, width) {
+  return width < ROOM_FOR_TITLES ? SIDES[side] : `${SIDES[side]}: ${data.title.slice(0, LONGEST)}`;
+}
 
 export function sideColour(theme, side) {
   return side === 0 ? theme.data : theme.second;
@@ -63,6 +69,7 @@ export function createDepth(env) {
       ys: derived.profile.map(take),
       colour: sideColour(env.theme(), side),
       name: SIDES[side],
+      label: keyOf(data, side, env.widthOf(figure.body)),
     }));
   }
 

@@ -1,13 +1,32 @@
 // Drawings as files. The SVG drawings carry their colours as attributes, so they stand alone.
 
-export function svgBlob(drawing, theme) {
+import { shape } from "./dom.js";
+
+const HEADING = 30; // pixels
+
+// On the page a heading stands above them; in a file it is written over the drawing.
+function standingAlone(drawing, theme) {
   const copy = drawing.cloneNode(true);
-  const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  ground.setAttribute("width", "100%");
-  ground.setAttribute("height", "100%");
-  ground.setAttribute("fill", theme.surface);
-  copy.prepend(ground);
-  for (const node of copy.querySelectorAll("[data-screen-only]")) node.remove();
+  const [width, height] = ["width", "height"].map((side) => Number(drawing.getAttribute(side)));
+  copy.setAttribute("height", height + HEADING);
+  copy.setAttribute("viewBox", `0 ${-HEADING} ${width} ${height + HEADING}`);
+  const heading = copy.querySelector("title")?.textContent ?? "";
+  copy.prepend(
+    shape("rect", { y: -HEADING, width, height: height + HEADING, fill: theme.surface }),
+    shape(
+      "text",
+      {
+        x: 8, y: 18 - HEADING, fill: theme.ink, "font-size": 13, "font-weight": 600,
+        "font-family": theme.font,
+      },
+      heading,
+    ),
+  );
+  return copy;
+}
+
+export function svgBlob(drawing, theme) {
+  const copy = standingAlone(drawing, theme);
   const text = new XMLSerializer().serializeToString(copy);
   return new Blob([text], { type: "image/svg+xml" });
 }
@@ -24,8 +43,8 @@ export async function svgAsPng(drawing, theme) {
     image.src = url;
     await image.decode();
     const canvas = document.createElement("canvas");
-    canvas.width = 2 * Number(drawing.getAttribute("width"));
-    canvas.height = 2 * Number(drawing.getAttribute("height"));
+    canvas.width = 2 * image.naturalWidth;
+    canvas.height = 2 * image.naturalHeight;
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
     return await canvasBlob(canvas);
   } finally {

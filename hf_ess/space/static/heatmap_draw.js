@@ -54,7 +54,8 @@ function columnsOfPixels(data, layout, ratio) {
   data.positions.forEach((position, p) => {
     const from = Math.round((layout.xOf(position - half) - layout.left) * ratio);
     const to = Math.round((layout.xOf(position + half) - layout.left) * ratio);
-    columns.fill(p, Math.max(0, from), Math.min(size, Math.max(to, from + Math.round(LEAST_WIDTH * ratio))));
+    const end = Math.max(to, from + Math.round(LEAST_WIDTH * ratio));
+    columns.fill(p, Math.max(0, from), Math.min(size, end));
   });
   return columns;
 }
@@ -168,7 +169,8 @@ function drawAxes(context, data, layout, theme) {
   data.layers.forEach((layer, order) => {
     if (order % step) return;
     const y = layout.top + (order + 0.5) * layout.rowHeight;
-    context.fillText(fitted(context, shortLabel(layer.label), layout.left - 10), layout.left - 6, y);
+    const label = fitted(context, shortLabel(layer.label), layout.left - 10);
+    context.fillText(label, layout.left - 6, y);
   });
   context.textAlign = "left";
   context.fillText("layer", 4, layout.top - 10);
@@ -228,7 +230,7 @@ export function heatmapFile(parts, heading) {
   return canvas;
 }
 
-function drawLegend(context, { colours, theme, layout }, top) {
+function drawLegend(context, { data, derived, colours, theme, layout }, top) {
   const width = Math.min(240, layout.right - layout.left);
   SEQUENTIAL.forEach((colour, k) => {
     context.fillStyle = cssColour(colour);
@@ -246,5 +248,8 @@ function drawLegend(context, { colours, theme, layout }, top) {
     context.fillText(tickText(tick), layout.left + colours.share(tick) * width, top + 20);
   }
   context.textAlign = "left";
-  context.fillText("ESS per channel", layout.left + width + 16, top + 6);
+  const words = ["ESS per channel"];
+  if (data.layers.some((layer) => !layer.verified)) words.push("hatched: not verified");
+  if (derived.floor.below) words.push("dotted: below the rounding floor");
+  context.fillText(words.join("; "), layout.left + width + 16, top + 6);
 }

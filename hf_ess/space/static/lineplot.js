@@ -142,10 +142,30 @@ function drawPanel(panel, yOf, xOf, box, theme) {
   return nodes.flat();
 }
 
-// A series is {xs, ys, colour, name} and where wanted dash, width, opacity, marker, step (the
-// largest distance of neighbours), bare (marks without a line).
-// x: {low, high, label, kind?, format?, ticks?}; panels: [{height, kind, low, high, label, series, lines,
-// shades, format}]; verticals: [x]. Returns the drawing and its scales.
+const LETTER = 6.2; // pixels, about
+
+// Which line is which, on the row of the panel's label, from the right.
+function drawKeys(panel, box, theme) {
+  const nodes = [];
+  let right = box.right;
+  for (const series of [...panel.series].reverse().filter((each) => each.label)) {
+    const left = right - LETTER * series.label.length - 28;
+    const y = box.top - 8;
+    const sample = { xs: [left, left + 20], ys: [y, y], colour: series.colour, dash: series.dash };
+    nodes.push(
+      drawSeries({ ...sample, width: series.width, bare: series.bare }, (x) => x, (value) => value),
+      ...marks({ ...sample, xs: [left + 10], ys: [y], marker: series.marker }, (x) => x, (v) => v),
+      text(theme, { x: left + 25, y: y + 4 }, series.label),
+    );
+    right = left - 14;
+  }
+  return nodes;
+}
+
+// x: {low, high, label, kind?, format?, ticks?}; verticals: [x].
+// panels: [{height, kind, low, high, label, series, lines, shades, format}]; a series is
+// {xs, ys, colour, name} and where wanted dash, width, opacity, marker, label, step (the largest
+// distance of neighbours), bare (marks without a line). Returns the drawing and its scales.
 export function linePlot({ width, x, panels, verticals = [], theme, title }) {
   const box = {
     left: MARGINS.left,
@@ -166,6 +186,7 @@ export function linePlot({ width, x, panels, verticals = [], theme, title }) {
       }));
     }
     nodes.push(...drawPanel(panel, yOf, xOf, frame, theme));
+    if (panel === panels[0]) nodes.push(...drawKeys(panel, frame, theme));
     scales.push(yOf);
     top = frame.bottom;
   }

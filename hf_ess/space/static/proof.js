@@ -60,9 +60,9 @@ function drawResiduals(data, width, theme) {
   const power = (value, round) => 10 ** round(Math.log10(value));
   const low = Math.max(LOWEST, power(Math.min(HIGHEST, ...sizes) / 1.5, Math.floor));
   const high = Math.max(low * 10, power(Math.max(low, ...sizes) * 1.5, Math.ceil));
-  const marks = (verified, colour, marker) => ({
-    xs: places, colour, marker, bare: true, markerSize: 2.6,
-    name: verified ? "verified" : "not verified",
+  const mixed = data.layers.some((layer) => !layer.verified);
+  const marks = (verified, name, colour, marker) => ({
+    xs: places, name, label: mixed ? name : null, colour, marker, bare: true, markerSize: 2.6,
     ys: data.layers.map(({ verified: its, residual }) =>
       its === verified && residual !== null ? Math.max(low, residual) : NaN,
     ),
@@ -84,8 +84,8 @@ function drawResiduals(data, width, theme) {
         height: 110, kind: "decades", low, high, label: "residual", format: powerText,
         series: [
           { ...bound, colour: theme.ink, dash: "5 3", width: 1 },
-          marks(true, theme.data, "circle"),
-          marks(false, theme.warn, "square"),
+          marks(true, "verified", theme.data, "circle"),
+          marks(false, "not verified", theme.warn, "square"),
         ],
       },
     ],

@@ -48,7 +48,8 @@ function foreground(groups, picked) {
     if (!group) return [];
     const [colour, dash] = PICKED[place % PICKED.length];
     const ys = positive(group.values);
-    return [{ xs: ys.map((_, k) => k + 1), ys, colour, dash, width: 2, name: `head ${number}` }];
+    const name = `head ${number}`;
+    return [{ xs: ys.map((_, k) => k + 1), ys, colour, dash, width: 2, name, label: name }];
   });
 }
 
