@@ -191,10 +191,12 @@ def serve_page(settings: Settings, address: Address, on_ready: Callable[[str], N
         InvalidInputError, OutputPathError: as `App`.
     """
     app = App(settings)
-    with _told_to_end() as ended:
-        on_ready(app.start(address))
-        ended.wait()
-    app.stop()
+    try:
+        with _told_to_end() as ended:
+            on_ready(app.start(address))
+            ended.wait()
+    finally:
+        app.stop()
 
 
 def launch_space() -> None:

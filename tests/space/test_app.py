@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from analysis.model_state import state_of
 from report.synthetic import make_report
 from space.paging import number, rows_of
 from space.serving import running
@@ -296,3 +297,59 @@ def test_a_result_survives_a_restart(visit, served, folders, results, reports):
         from_gallery.wait_for_selector("#hfess-view .hfess-title")
         again.context.close()
         from_gallery.context.close()
+
+
+@pytest.fixture
+def paused(served, monkeypatch):
+    """Measurements stop after their first layer until somebody ends them."""
+    app, _ = served
+
+    def measure(request, on_step, cancel):
+        def told(step):
+            on_step(step)
+            if step.done == 1:
+                assert cancel.wait(60)
+
+        return whole(request, told, cancel)
+
+    whole = app.instrument._measure
+    monkeypatch.setattr(app.instrument, "_measure", measure)
+    return app
+
+
+def test_waiting_is_told_and_cancelling_leaves_nothing(visit, paused, folders, monkeypatch):
+    page, text = visit(), some_text(50, seed=7)
+    _write(page, text)
+    page.click("#hfess-measure")
+    page.get_by_text("Layer 1 of 2").wait_for()
+    assert page.locator("#hfess-status progress").get_attribute("value") == "1"
+    other = visit()
+    _write(other, some_text(50, seed=8))
+    other.click("#hfess-measure")
+    other.get_by_text("Waiting: 1 measurement comes first").wait_for()
+    other.click("#hfess-cancel")
+    other.get_by_text("Cancelled.").wait_for()
+    page.click("#hfess-cancel")
+    page.get_by_text("Cancelled.").wait_for()
+    assert len(paused.instrument.jobs) == 0
+    model = paused.instrument.measurer.models.get(paused.instrument.catalog.found(folders[0].name))
+    assert set(state_of(model.model)["hooks"]) == {(0, 0, 0)}
+    monkeypatch.undo()
+    _measure(page)
+    report = paused.instrument.report(_key(page))
+    alone = hf_ess.analyze(folders[0], text, accuracy="exact", progress=False)
+    np.testing.assert_array_equal(report.layers[1].entropy_ess, alone.layers[1].entropy_ess)
+    page.click("#hfess-cancel")
+    page.get_by_text("Nothing is running.").wait_for()
+
+
+def test_a_closed_page_asks_for_nothing_more(visit, paused):
+    page = visit()
+    _write(page, some_text(50, seed=9))
+    page.click("#hfess-measure")
+    page.get_by_text("Layer 1 of 2").wait_for()
+    page.close()
+    end = time.monotonic() + 30
+    while len(paused.instrument.jobs):
+        assert time.monotonic() < end
+        time.sleep(0.05)

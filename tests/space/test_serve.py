@@ -1,0 +1,90 @@
+"""`hf-ess serve` as a process: its address on stdout, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+from space.serving import free_port
+from tiny_checkpoints import save_llama
+
+from hf_ess.cli import serve_command
+
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_llama(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_address_is_all_of_stdout_and_the_end_is_clean(folder, tmp_path, number):
+    port = free_port()
+    command = [sys.executable, "-m", "hf_ess", "serve", "--model", folder, "--no-browser"]
+    options = ["--port", port, "--results", tmp_path / "results", "--reports", tmp_path]
+    process = subprocess.Popen(
+        [str(each) for each in (*command, *options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        url = process.stdout.readline().strip()
+        assert url == f"http://127.0.0.1:{port}/"
+        page = httpx.get(url)
+        assert page.status_code == 200
+        assert "Effective state-size" in page.text
+        assert str(folder.parent) not in page.text
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, stdout) == (0, "")
+    assert stderr.endswith("stopped\n")
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # gradio leaves its probe of the port open
+def test_a_taken_port_is_named(folder, tmp_path, run_command):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        status, stdout, stderr = run_command(
+            *("serve", "--model", folder, "--port", port, "--no-browser"),
+            *("--results", tmp_path),
+        )
+    assert (status, stdout) == (1, "")
+    assert f"cannot be served at port {port} of 127.0.0.1" in stderr
+    assert "another program" in stderr
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, run_command):
+    monkeypatch.setattr(serve_command, "find_spec", lambda _: None)
+    status, stdout, stderr = run_command("serve")
+    assert (status, stdout) == (1, "")
+    assert "pip install 'hf-ess[space]'" in stderr
+
+
+@pytest.mark.parametrize("model", ["../nowhere", "file:///etc", "a b"])
+def test_models_that_are_none(model, tmp_path, run_command):
+    status, _, stderr = run_command("serve", "--model", model, "--results", tmp_path)
+    assert status == 1
+    assert "Give a folder or file that exists" in stderr
+
+
+def test_the_rest_of_the_package_needs_no_gradio():
+    code = (
+        "import sys, hf_ess, hf_ess.cli, hf_ess.analysis, hf_ess.hub, hf_ess.space.instrument;"
+        "sys.exit('gradio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
