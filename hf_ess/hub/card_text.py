@@ -176,7 +176,10 @@ def _with_section(card: CardParts, old: Section, inner: _Inner, bare: str) -> st
 
 def _with_new_section(card: CardParts, inner: _Inner, bare: str) -> str | None:
     """The card with a section at the first place from which it can be taken out again."""
-    for text in (_at_the_end(card, inner), _at_the_top(card, inner)):
+    places = [_at_the_end(card, inner)]
+    if not card.front_matter_stays_open:  # the author could no longer close it below a section
+        places.append(_at_the_top(card, inner))
+    for text in places:
         new = card_parts(text)
         if _bare(new, our_section(sections(new.body))).text == bare:
             return text

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from hub.card_shapes import CARDS, EDITABLE, PLACES, REFUSED
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -160,6 +160,14 @@ def test_an_open_block_sends_the_section_to_the_top():
         assert body.startswith(BEGIN), name
 
 
+def test_no_place_in_open_code_under_an_open_front_matter():
+    card = b"---\nlicense: mit\n\n```\ncode\n"
+    edited = with_addition(card, ADDITION)
+    assert edited.content == card
+    assert len(edited.notes) == 1
+    assert "The card was left as it is" in edited.notes[0]
+
+
 @named(PLACES)
 def test_the_author_chooses_the_place(card):
     edited = with_addition(card, ADDITION).content.decode()
@@ -301,6 +309,7 @@ def test_what_others_insert_between_two_writes_survives(head, body, end, data):
     edited = with_addition((head + body + end).encode(), ADDITION).content.decode()
     parts = card_parts(edited)
     section = our_section(sections(parts.body))
+    assume(section is not None)
     found = NEWLINE.finditer(parts.body)
     places = [0, *(newline.end() for newline in found), len(parts.body)]
     outside = [at for at in places if not section.start < at < section.end]
