@@ -274,6 +274,21 @@ def test_the_tolerance_line_stands_where_the_count_says(shown):
     assert sum(y < line for y in points) == (made.spectra[0, 2] > 1e-2).sum()
 
 
+def test_relative_tolerances_are_shares_of_the_largest_value(shown):
+    made = make_view(layers=1, groups=2, values=9, relative=True)
+    page = shown(made, state={"layer": 0, "position": 3, "metric": "tolerance", "threshold": 1e-2})
+    panel = page.locator(".hfess-figure-block")
+    panel.locator("path").first.wait_for(state="attached")
+    block = made.spectra[0, 2]
+    above = (block > 1e-2 * block[:, :1]).sum(axis=1)
+    counts = panel.locator(".hfess-heads tbody td:nth-child(3)").all_text_contents()
+    assert counts == [str(count) for count in above]
+    line = float(panel.locator('[data-line="tolerance"]').get_attribute("y1"))
+    for group, path in enumerate(panel.locator("g[data-series] path").all()):
+        points = path.get_attribute("d").replace("M", "L").split("L")[1:]
+        assert sum(y < line for y in {float(point.split()[1]) for point in points}) == above[group]
+
+
 def test_heads_can_be_picked_with_the_keyboard(shown):
     made = make_view(groups=3)
     page = shown(made, state={"layer": 0, "position": 3})

@@ -119,54 +119,53 @@ function verdictWord(verdict) {
   return verdict.split(":")[0].toLowerCase();
 }
 
-export function drawProfile({ profile, layout, theme, selected, title }) {
-  const nodes = profile.flatMap((row, order) => drawRow(row, order, layout, theme, selected));
-  layout.columns.forEach(([name], k) => {
-    const x = layout.right + (k + 1) * COLUMN - 4;
-    nodes.push(words(theme, x, layout.top - 8, name, { "text-anchor": "end" }));
-  });
-  nodes.push(words(theme, layout.left, layout.top - 8, "per channel"));
-  for (const value of layout.xOf.ticks(3)) {
+function drawAxis(layout, theme) {
+  return layout.xOf.ticks(3).flatMap((value) => {
     const x = layout.xOf(value);
-    nodes.unshift(
+    return [
       shape("line", { x1: x, x2: x, y1: layout.top, y2: layout.bottom, stroke: theme.line }),
-    );
-    nodes.push(words(theme, x, layout.bottom + 14, tickText(value), { "text-anchor": "middle" }));
-  }
+      words(theme, x, layout.bottom + 14, tickText(value), { "text-anchor": "middle" }),
+    ];
+  });
+}
+
+function drawKeys(profile, layout, theme) {
   const y = layout.bottom + 31;
-  nodes.push(
-    shape("rect", { x: layout.left, y: y - 8, width: 14, height: 7, fill: theme.data }),
-    words(theme, layout.left + 19, y, "mean"),
-  );
-  nodes.push(
-    shape(
-      "line",
-      {
-        x1: layout.left + 72,
-        x2: layout.left + 88,
-        y1: y - 4,
-        y2: y - 4,
-        stroke: theme.ink,
-        opacity: 0.45,
-      },
-    ),
-  );
-  nodes.push(words(theme, layout.left + 93, y, "range over positions"));
-  nodes.push(
-    tick(layout.left + 7, y + 12, 5, theme.second, 2),
-    words(theme, layout.left + 19, y + 16, "attainable, where the axis reaches it"),
-  );
+  const { left } = layout;
+  const nodes = [
+    shape("rect", { x: left, y: y - 8, width: 14, height: 7, fill: theme.data }),
+    words(theme, left + 19, y, "mean"),
+    shape("line", {
+      x1: left + 72, x2: left + 88, y1: y - 4, y2: y - 4, stroke: theme.ink, opacity: 0.45,
+    }),
+    words(theme, left + 93, y, "range over positions"),
+  ];
+  if (profile.some((row) => row.attainable <= layout.xOf.high)) {
+    nodes.push(
+      tick(left + 7, y + 12, 5, theme.second, 2),
+      words(theme, left + 19, y + 16, "attainable, where the axis reaches it"),
+    );
+  }
+  return nodes;
+}
+
+export function drawProfile({ profile, layout, theme, selected, title }) {
+  const headings = layout.columns.map(([name], k) => {
+    const x = layout.right + (k + 1) * COLUMN - 4;
+    return words(theme, x, layout.top - 8, name, { "text-anchor": "end" });
+  });
   const { width, height } = layout;
-  const size = {
-    width,
-    height,
-    viewBox: `0 0 ${width} ${height}`,
-    xmlns: "http://www.w3.org/2000/svg",
-  };
+  const size = { width, height, viewBox: `0 0 ${width} ${height}` };
   return shape(
     "svg",
-    { ...size, class: "hfess-drawing", "aria-hidden": "true" },
+    {
+      ...size, xmlns: "http://www.w3.org/2000/svg", class: "hfess-drawing", "aria-hidden": "true",
+    },
     shape("title", {}, title),
-    nodes,
+    drawAxis(layout, theme),
+    headings,
+    words(theme, layout.left, layout.top - 8, "per channel"),
+    profile.flatMap((row, order) => drawRow(row, order, layout, theme, selected)),
+    drawKeys(profile, layout, theme),
   );
 }

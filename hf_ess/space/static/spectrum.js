@@ -62,16 +62,30 @@ function decade(value, round) {
   return 10 ** round(Math.log10(value));
 }
 
-export function spectrumPlot({ groups, picked, tolerance, relative, width, height, theme, title }) {
+// Relative tolerances are shares of the largest value of each head, so shares are drawn.
+function asShares(groups) {
+  return groups.map((group) => {
+    const largest = group.values[0] || 1;
+    const values = group.values.map((value) => value / largest);
+    return { ...group, values, errorBound: (group.errorBound ?? 0) / largest };
+  });
+}
+
+export function spectrumPlot({ relative, ...parts }) {
+  const groups = relative ? asShares(parts.groups) : parts.groups;
+  const label = relative ? "size, as a share of the largest" : "size, in units of the operator";
+  return drawSpectrum({ ...parts, groups, label });
+}
+
+function drawSpectrum({ groups, picked, tolerance, width, height, theme, title, label }) {
   const values = groups.flatMap((group) => group.values).filter((value) => value > 0);
   const floor = spectrumFloor(groups, picked);
   const largest = values.reduce((a, b) => Math.max(a, b), 0);
-  const bound = relative ? tolerance * largest : tolerance;
-  const high = decade(Math.max(largest, bound, floor, LOWEST * 10) * 1.2, Math.ceil);
+  const high = decade(Math.max(largest, tolerance, floor, LOWEST * 10) * 1.2, Math.ceil);
   const smallest = values.reduce((a, b) => Math.min(a, b), high);
   const wanted = Math.max(smallest, floor / 100, LOWEST);
   const low = Math.min(
-    decade(Math.min(wanted, bound, floor || wanted) / 1.5, Math.floor),
+    decade(Math.min(wanted, tolerance, floor || wanted) / 1.5, Math.floor),
     high / 10,
   );
   const longest = groups.reduce((most, group) => Math.max(most, group.values.length), 2);
@@ -83,11 +97,11 @@ export function spectrumPlot({ groups, picked, tolerance, relative, width, heigh
     x: { low: 1, high: longest, label: "singular value, by size" },
     panels: [
       {
-        height, kind: "decades", low, high, label: "size, in units of the operator", shades,
+        height, kind: "decades", low, high, label, shades,
         format: powerText,
         lines: [
           {
-            y: bound,
+            y: tolerance,
             colour: theme.ink,
             name: "tolerance",
             label: `tolerance ${toleranceText(tolerance)}`,
