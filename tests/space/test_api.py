@@ -21,8 +21,6 @@ import hf_ess
 from hf_ess.space.limits import Limits
 from hf_ess.space.measuring import Step
 
-# Clients leave their event loops and sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 USERS = 20
 TEXT = some_text(24)
 MOST_GROWTH = 200 * 2**20
@@ -37,7 +35,6 @@ def folder(tmp_path_factory):
 def served(folder, tmp_path_factory):
     with running(folder, results=tmp_path_factory.mktemp("results")) as (app, url):
         yield app, url
-    gc.collect()  # while its warnings are expected
 
 
 @pytest.fixture
