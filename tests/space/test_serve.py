@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from space.serving import free_port
 from tiny_checkpoints import save_llama
 
 from hf_ess.cli import serve_command
+from hf_ess.space.repository import space_files
 
 PATIENCE = 120
 
@@ -90,3 +92,52 @@ def test_the_rest_of_the_package_needs_no_gradio():
         "sys.exit('gradio' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_pushed_runs_as_a_space_with_login(folder, tmp_path):
+    for name, content in space_files().items():
+        path = tmp_path / "space" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    port = free_port()
+    space = {
+        "SYSTEM": "spaces",
+        "SPACE_ID": "me/memory",
+        "OAUTH_CLIENT_ID": "client",
+        "OAUTH_CLIENT_SECRET": "secret",
+        "OAUTH_SCOPES": "openid profile write-repos",
+        "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
+        "GRADIO_SERVER_PORT": str(port),
+        "HF_ESS_MODELS": str(folder),
+        "HF_ESS_RESULTS": str(tmp_path / "results"),
+        "HF_ESS_MAX_TOKENS": "77",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path / "space",
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | space,
+    )
+    try:
+        page = _answer_of(f"http://127.0.0.1:{port}/", process)
+        assert "Open a pull request" in page
+        assert "Up to 77 tokens" in page
+        assert str(folder.parent) not in page
+        assert "secret" not in page
+        process.terminate()
+        _, stderr = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, stderr
+
+
+def _answer_of(url, process):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            return httpx.get(url, timeout=PATIENCE).text
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(process.stderr.read())
