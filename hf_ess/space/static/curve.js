@@ -103,8 +103,7 @@ export function createCurve(env, options = {}) {
     });
     stage.replaceChildren(plot.drawing, line, ...dots);
     figure.setNote(
-      "Summed over channels, mean of layers. Blocks are small near both ends: " +
-        "look at the share before explaining a fall.",
+      "Mean of layers. Blocks are small near both ends: the share tells a real fall.",
     );
     stage.setAttribute("aria-label", description());
     point(cursor);
