@@ -33,6 +33,8 @@ from hf_ess.space.taking import Taking
 from hf_ess.space.theme import theme
 from hf_ess.space.wording import limits_words, model_words
 
+# In the folder of a Space, reports for its gallery.
+EXAMPLES = "examples"
 # Nothing but short answers to questions is uploaded here.
 LARGEST_UPLOAD = "64kb"
 SESSIONS = 200
@@ -66,10 +68,11 @@ class Settings:
     def of_space(cls) -> Settings:
         """What the variables of a Space say."""
         results = os.environ.get("HF_ESS_RESULTS")
+        shown = os.environ.get("HF_ESS_REPORTS", EXAMPLES if Path(EXAMPLES).is_dir() else "")
         return cls(
             models=tuple(os.environ.get("HF_ESS_MODELS", "").split()),
             any_model=os.environ.get("HF_ESS_ANY_MODEL") == "1",
-            reports=tuple(os.environ.get("HF_ESS_REPORTS", "").split()),
+            reports=tuple(shown.split()),
             results=Path(results) if results else None,
             keep_texts=os.environ.get("HF_ESS_KEEP_TEXTS") != "0",
         )
