@@ -45,8 +45,11 @@ def test_variables_are_those_that_are_read(page, monkeypatch, tmp_path):
     assert named <= {field.name.upper() for field in fields(Limits)}
 
 
-def test_the_example_of_the_space_is_the_separator_prompt():
+def test_the_example_of_the_space_is_the_beginning_of_the_separator_prompt():
     report = ESSReport.load(ROOT / "spaces" / "examples" / "separators-smollm2")
-    assert "".join(report.samples[0].tokens) == separator_prompt()
+    text = "".join(report.samples[0].tokens)
+    assert separator_prompt().startswith(text)
+    assert text.count("<|endoftext|>") == 3
+    assert report.positions.tolist() == list(range(1, report.samples[0].length))
     assert len(report.verified_layers) == len(report.layers) == 30
     assert report.layers[0].singular_values is not None
