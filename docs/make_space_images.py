@@ -53,7 +53,7 @@ def main() -> None:
             )
             for name, made in PICTURES.items():
                 path = ROOT / "docs" / "images" / f"{name}.png"
-                _picture(browser, address, made).quantize(128).save(path, optimize=True)
+                _picture(browser, address, made).convert("RGB").save(path, optimize=True)
                 print(f"wrote {path.relative_to(ROOT)}")
             browser.close()
         finally:

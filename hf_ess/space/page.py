@@ -153,7 +153,9 @@ def _question(choices: Choices) -> dict[str, Any]:
             against = gr.Radio(
                 COMPARISONS, value=NOTHING, label="Compare with", elem_id="hfess-against"
             )
-            other_model = _model(choices, "Model to compare with", "hfess-other-model", False)
+            other_model = _model(
+                choices, "Model to compare with", "hfess-other-model", number=1, visible=False
+            )
             other_text = gr.Textbox(
                 label="Text to compare with", lines=4, visible=False, elem_id="hfess-other-text"
             )
@@ -180,10 +182,10 @@ def _question(choices: Choices) -> dict[str, Any]:
     }
 
 
-def _model(choices: Choices, label: str, name: str, visible: bool = True) -> Any:
+def _model(choices: Choices, label: str, name: str, number: int = 0, visible: bool = True) -> Any:
     return gr.Dropdown(
         list(choices.models),
-        value=choices.models[0][1],
+        value=choices.models[min(number, len(choices.models) - 1)][1],
         label=label,
         info="Or the id of a model on the Hub, organisation/name" if choices.any_model else None,
         allow_custom_value=choices.any_model,
