@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,10 +16,9 @@ from hf_ess.report.publication import published
 from hf_ess.space.links import KEY
 
 KEPT = 20
-README = """The files of one measurement with hf_ess.
+README = """What was measured with hf_ess, a folder for each report.
 
-report/       ESSReport: hf_ess.ESSReport.load("report") reads it, hf_ess must be installed
-report/*.png  its plots
+hf_ess.ESSReport.load("report") reads such a folder; its pictures are the plots of the report.
 """
 
 
@@ -36,22 +36,26 @@ class Downloads:
         self._oldest_first: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def zip_of(self, report: ESSReport, key: str) -> Path:
-        """The report, its plots and a note on both, in one file named after its key.
+    def zip_of(self, reports: Mapping[str, ESSReport]) -> Path:
+        """Reports with their plots, each in a folder, in one file named after their keys.
 
         Paths of this machine are taken out; the text stays, since it came from who asks.
 
+        Args:
+            reports: by key: the one that is shown, or two that are compared.
+
         Raises:
-            InvalidInputError: the key is none.
+            InvalidInputError: a key is none.
             OutputPathError: the disk is full.
         """
-        if not KEY.fullmatch(key):
+        if not reports or not all(KEY.fullmatch(key) for key in reports):
             raise InvalidInputError("This is no key of a report.")
+        key = "-".join(reports)
         with self._lock:
             target = self.folder / key / f"hf-ess-{key[:8]}.zip"
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _write(published(report, include_text=True), target)
+                _write([published(each, include_text=True) for each in reports.values()], target)
             self._oldest_first.pop(key, None)
             self._oldest_first[key] = None
             self._forget_oldest()
@@ -67,15 +71,17 @@ class Downloads:
             shutil.rmtree(self.folder / key, ignore_errors=True)
 
 
-def _write(report: ESSReport, target: Path) -> None:
+def _write(reports: Sequence[ESSReport], target: Path) -> None:
+    names = ["report"] if len(reports) == 1 else [f"report-{letter}" for letter in "ab"]
     with TemporaryDirectory(dir=target.parent) as folder:
-        inside = Path(folder) / "report"
-        report.save(inside)
-        if any(layer.verified for layer in report.layers):
-            report.plot_all(inside)
         unfinished = Path(folder) / "unfinished.zip"
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr("README.txt", README)
-            for path in sorted(inside.iterdir()):
-                archive.write(path, f"report/{path.name}")
+            for name, report in zip(names, reports, strict=True):
+                inside = Path(folder) / name
+                report.save(inside)
+                if any(layer.verified for layer in report.layers):
+                    report.plot_all(inside)
+                for path in sorted(inside.iterdir()):
+                    archive.write(path, f"{name}/{path.name}")
         unfinished.replace(target)

@@ -55,15 +55,17 @@ class Taking:
             part.push.click(self.publish, [page.shown, *part.inputs], part.answer, **UNLIMITED)
 
     def zip_file(self, keys: Sequence[str]) -> tuple[Any, str]:
-        """The first report that is shown, as a file."""
+        """What is shown, as a file."""
         try:
-            path: Path = self._downloads.zip_of(self._report(keys), keys[0])
+            self._report(keys)
+            reports = {key: self._instrument.report(key) for key in keys}
+            path: Path = self._downloads.zip_of(reports)
         except HfEssError as error:
             return gr.skip(), problem(error)
         return gr.update(value=str(path)), ""
 
     def card_section(self, keys: Sequence[str]) -> tuple[Any, str]:
-        """What can be pasted into the card of the model."""
+        """What can be pasted into the card of the first model."""
         from hf_ess.hub import section_with_marks
 
         try:

@@ -190,6 +190,7 @@ def test_two_models_and_two_texts_side_by_side(visit, served):
     page.wait_for_function("before => location.href !== before", arg=models)
     reports = [app.instrument.report(_key(page, name)) for name in ("view", "with")]
     assert [report.samples[0].length for report in reports] == [40, 30]
+    assert page.locator("#hfess-file").is_hidden()
 
 
 def test_the_report_and_words_for_a_card_are_taken_away(visit, served, tmp_path):
