@@ -29,6 +29,7 @@ from hf_ess.errors import (
     NonFiniteError,
     NotCausalError,
     NotComparableError,
+    NotDifferentiableError,
     NumericalFloorWarning,
     OutputPathError,
     ProcessFailedError,
@@ -40,7 +41,7 @@ from hf_ess.errors import (
 
 if TYPE_CHECKING:
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
-    from hf_ess.metrics import entropy_ess, tolerance_ess
+    from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
     from hf_ess.progress import Progress
     from hf_ess.report import ESSReport, LayerESS
     from hf_ess.report.comparison import Comparison, compare
@@ -63,6 +64,7 @@ _HOME_OF = {
     "entropy_ess": "hf_ess.metrics",
     "record_operators": "model_adapters",
     "register_adapter": "model_adapters",
+    "soft_tolerance_ess": "hf_ess.metrics",
     "tolerance_ess": "hf_ess.metrics",
 }
 
@@ -87,6 +89,7 @@ __all__ = [
     "NonFiniteError",
     "NotCausalError",
     "NotComparableError",
+    "NotDifferentiableError",
     "NumericalFloorWarning",
     "OutputPathError",
     "ProcessFailedError",
@@ -103,6 +106,7 @@ __all__ = [
     "entropy_ess",
     "record_operators",
     "register_adapter",
+    "soft_tolerance_ess",
     "tolerance_ess",
 ]
 

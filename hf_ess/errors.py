@@ -57,6 +57,10 @@ class NotCausalError(HfEssError, ValueError):
     """An operator lets the present see the future, so that its blocks carry no state."""
 
 
+class NotDifferentiableError(HfEssError, RuntimeError):
+    """A gradient is asked for of something that keeps no graph back to the model's weights."""
+
+
 class NonFiniteError(HfEssError, ValueError):
     """NaN or infinity where numbers are needed; the message names the layer or the argument."""
 

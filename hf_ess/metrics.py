@@ -1,4 +1,4 @@
-"""Effective state-size of a block from its singular values: two pure functions.
+"""Effective state-size of a block from its singular values: pure functions.
 
 Source: Parnichkun et al., "Quantifying Memory Utilization with Effective State-Size",
 ICML 2025, section 3, equations 2 and 3.
@@ -47,6 +47,49 @@ def tolerance_ess(
     if values.shape[-1] == 0:
         return torch.zeros(values.shape[:-1], dtype=torch.int64, device=values.device)
     return (values > threshold * values.amax(dim=-1, keepdim=True)).sum(dim=-1)
+
+
+def soft_tolerance_ess(
+    singular_values: Tensor | ArrayLike, tol: float, *, width: float = 0.25
+) -> Tensor:
+    """Tolerance-ESS with a smooth step, for gradients: `sum 1 / (1 + (tol / s)^(1/width))` (ours).
+
+    The step is a sigmoid of `(log s - log tol) / width`: of 0.12 for an s of `exp(-2 width) tol`,
+    of 1/2 at the tolerance, of 0.88 for `exp(2 width) tol`. As the width goes to 0 the sum goes to
+    `tolerance_ess`, if no value equals the tolerance. A value of 0 counts 0; gradients are finite
+    everywhere, since the width is at most 1.
+
+    Args:
+        singular_values: `[..., K]`, non-negative, in any order; zero padding does no harm.
+        tol: positive and finite, in the unit of the operator.
+        width: of the step in log s, above 0 and at most 1.
+
+    Returns:
+        `[...]`, in the dtype that `entropy_ess` would give.
+
+    Raises:
+        InvalidInputError: tol or width is out of range, or a singular value is negative.
+        InvalidTypeError: an argument is no number or no array of real numbers.
+        NonFiniteError: a singular value is NaN or infinite.
+
+    Example:
+        >>> soft_tolerance_ess([2.0, 0.1, 0.0], 0.1)
+        tensor(1.5000, dtype=torch.float64)
+        >>> soft_tolerance_ess([2.0, 0.09, 0.0], 0.1, width=0.01).round()
+        tensor(1., dtype=torch.float64)
+    """
+    values = _checked(singular_values)
+    threshold = _checked_tolerance(tol)
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1:
+        raise InvalidInputError(
+            f"The width of the step must be above 0 and at most 1, got {width!r}.",
+            causes=["wider steps have infinite gradients at singular values of 0"],
+            fix="Use for example 0.25.",
+        )
+    positive = values > 0
+    # log is given 1 in place of 0: a NaN gradient would survive a `where` put after the log.
+    logs = torch.where(positive, values, torch.ones_like(values)).log() - math.log(threshold)
+    return torch.where(positive, torch.sigmoid(logs / width), 0.0).sum(dim=-1)
 
 
 def entropy_ess(singular_values: Tensor | ArrayLike) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.operators.chunks import slices
+from hf_ess.operators.graphs import tracked
 from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.masks import (
     causal_rows,
@@ -70,6 +71,9 @@ class SoftmaxWeights:
         else:
             scores += mask.to(torch.float64)
         blind = scores.amax(-1, keepdim=True) == -torch.inf
+        if tracked(scores):
+            # Rows of nothing but minus infinity have no gradient but NaN.
+            return torch.softmax(scores.masked_fill(blind, 0.0), dim=-1).masked_fill(blind, 0.0)
         return torch.softmax(scores, dim=-1).masked_fill_(blind, 0.0)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.attention import AttentionOperator
+from hf_ess.operators.graphs import tracked
 from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 
 
@@ -88,7 +89,8 @@ class DifferentialAttentionOperator(_MadeOfAttention):
         first, second = slice(pairs.start, pairs.stop), self.groups
         shifted = slice(pairs.start + second, pairs.stop + second)
         subtracted = self.attention.to_dense_block(shifted, rows, columns) * self.share
-        return self.attention.to_dense_block(first, rows, columns).sub_(subtracted)
+        weights = self.attention.to_dense_block(first, rows, columns)
+        return weights - subtracted if tracked(weights) else weights.sub_(subtracted)
 
 
 class PlacedAttentionOperator(_MadeOfAttention):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hf_ess.operators.graphs import before_change
 from hf_ess.operators.steps import Steps
 
 
@@ -102,14 +103,14 @@ class CascadeSteps(Steps):
 
     def forward_(self, rows: Tensor, step: int) -> None:
         first, second = rows[..., : self._split], rows[..., self._split :]
-        passed = first @ self.read[:, :, step, :, None]
+        passed = before_change(first, self.read) @ self.read[:, :, step, :, None]
         self.first.forward_(first, step)
         self.second.forward_(second, step)
         second.addcmul_(passed, self.write[:, :, step, None])
 
     def backward_(self, rows: Tensor, step: int) -> None:
         first, second = rows[..., : self._split], rows[..., self._split :]
-        passed = second @ self.write[:, :, step, :, None]
+        passed = before_change(second, self.write) @ self.write[:, :, step, :, None]
         self.first.backward_(first, step)
         self.second.backward_(second, step)
         first.addcmul_(passed, self.read[:, :, step, None])

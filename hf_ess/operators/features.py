@@ -82,7 +82,7 @@ class Feature:
 
     def widened(self, span: Span) -> Tensor:
         """The stretch of the chosen groups in float64 or complex128; axes of one stay."""
-        tensor = self.tensor.detach()
+        tensor = self.tensor
         if tensor.shape[2] > 1:
             tensor = tensor[:, :, span.start : span.stop]
         chosen = choose_groups(tensor, span.groups, span.total)

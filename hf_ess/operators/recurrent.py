@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.operators.graphs import tracked
 from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.steps import Steps
 
@@ -80,9 +81,27 @@ class Stretch:
 
         Halves recursively: what connects two halves is a product of their factors.
         """
+        if self.tracked:
+            return self._joined()
         out = self.write.new_zeros(*self.direct.shape, self.length)
         self._fill(out)
         return out
+
+    @property
+    def tracked(self) -> bool:
+        """Whether autograd follows what these steps compute."""
+        return self.steps.tracked or tracked(self.write, self.read, self.direct)
+
+    def _joined(self) -> Tensor:
+        """The same from new tensors: each write into a shared one copies a whole gradient."""
+        if self.length == 1:
+            return self.direct[..., None]
+        middle = self.length // 2
+        early, late = self.part(0, middle), self.part(middle, self.length)
+        top = torch.nn.functional.pad(early._joined(), (0, self.length - middle))
+        return torch.cat(
+            [top, torch.cat([late.readings() @ early.written().mT, late._joined()], -1)], -2
+        )
 
     def _fill(self, out: Tensor) -> None:
         if self.length == 1:
@@ -96,7 +115,7 @@ class Stretch:
 
     def run(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs `[B, g, s, C]` and the next state, from a state `[B, g, C, N]` and inputs."""
-        if inputs.shape[-1] >= MANY_CHANNELS:
+        if inputs.shape[-1] >= MANY_CHANNELS or self.tracked:
             outputs = self.readings() @ state.mT + self.dense() @ inputs
             carried = self.steps.forward(state, self.write)[:, :, : state.shape[-2]]
             return outputs, carried + inputs.mT @ self.written()

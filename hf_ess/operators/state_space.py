@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.operators.features import Feature, Span, common_size
+from hf_ess.operators.graphs import multiply_into
 from hf_ess.operators.recurrent import RecurrentOperator, Stretch
 from hf_ess.operators.steps import groups_last, planar, room_for
 from hf_ess.operators.transitions import Transition
@@ -172,7 +173,8 @@ def _scaled(vectors: Feature, scale: Feature | None, span: Span) -> Tensor:
         for own, other in zip(widened.shape[:3], factors.shape[:3], strict=True)
     )
     out = room_for(widened, batch, groups, steps, widened.shape[-1])
-    return torch.mul(widened, groups_last(factors), out=out)
+    multiply_into(out, widened, groups_last(factors))
+    return out
 
 
 def _real_product(read: Tensor, write: Tensor, state: int) -> Tensor:

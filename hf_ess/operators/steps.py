@@ -19,6 +19,7 @@ from hf_ess.operators.blocked import (
     MOST_STEPS_PER_CHANNEL,
     send_rows,
 )
+from hf_ess.operators.graphs import before_change, multiply_into, tracked
 
 
 def planar(vectors: Tensor, *, conjugate: bool = False) -> Tensor:
@@ -54,7 +55,7 @@ def room_for(like: Tensor, batch: int, groups: int, steps: int, width: int) -> T
 def _multiply(out: Tensor, rows: Tensor, factors: Tensor, *, conjugate: bool) -> None:
     """Puts rows times diagonal factors, real or complex (then of planar rows), into `out`."""
     if not factors.is_complex():
-        torch.mul(rows, factors, out=out)
+        multiply_into(out, rows, factors)
         return
     real, imaginary = rows.chunk(2, -1)
     turned = -factors.imag if conjugate else factors.imag
@@ -62,7 +63,10 @@ def _multiply(out: Tensor, rows: Tensor, factors: Tensor, *, conjugate: bool) ->
         real * factors.real - imaginary * turned,
         real * turned + imaginary * factors.real,
     ]
-    torch.cat(products, -1, out=out)
+    if tracked(*products):
+        out.copy_(torch.cat(products, -1))
+    else:
+        torch.cat(products, -1, out=out)
 
 
 class Steps(ABC):
@@ -78,6 +82,13 @@ class Steps(ABC):
     def keeps_triangles(self) -> bool:
         """Whether these are `DiagonalSteps` that only put real factors on the columns of rows."""
         return False
+
+    @property
+    def tracked(self) -> bool:
+        """Whether autograd follows what the steps do."""
+        values = vars(self).values()
+        parts = any(value.tracked for value in values if isinstance(value, Steps))
+        return parts or tracked(*(value for value in values if isinstance(value, Tensor)))
 
     @property
     @abstractmethod
@@ -159,9 +170,7 @@ class DiagonalSteps(TransitionSteps):
             rows.mul_(factors)
 
     def before(self, read: Tensor) -> Tensor:
-        out = torch.empty_like(read, memory_format=torch.contiguous_format)
-        _multiply(out, read, self.decay, conjugate=True)
-        return out
+        return self._times(read, self.decay, conjugate=True)
 
     # Products from either end need no quotients, so that resets (decay 0) need no care.
     def _decay_from_start(self) -> Tensor:
@@ -178,6 +187,11 @@ class DiagonalSteps(TransitionSteps):
         return not self.decay.is_complex()
 
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
+        if self.tracked or tracked(rows, write):
+            decay = self._decay_to_end()
+            sent = self._times(rows, decay[:, :, :1], conjugate=False)
+            own = self._times(write[:, :, :-1], decay[:, :, 1:], conjugate=False)
+            return torch.cat([sent, own, write[:, :, -1:]], -2)
         out, known = _with_room(rows, self.length), rows.shape[-2]
         self.forward_into(out[:, :, :known], out[:, :, known:], rows, write)
         return out
@@ -190,6 +204,11 @@ class DiagonalSteps(TransitionSteps):
         new[:, :, -1] = write[:, :, -1]
 
     def backward(self, rows: Tensor, read: Tensor) -> Tensor:
+        if self.tracked or tracked(rows, read):
+            decay = self._decay_from_start()
+            own = self._times(read[:, :, 1:], decay[:, :, :-1], conjugate=True)
+            sent = self._times(rows, decay[:, :, -1:], conjugate=True)
+            return torch.cat([read[:, :, :1], own, sent], -2)
         out, new = _with_room(rows, self.length), self.length
         self.backward_into(out[:, :, new:], out[:, :, :new], rows, read)
         return out
@@ -200,6 +219,11 @@ class DiagonalSteps(TransitionSteps):
         new[:, :, 0] = read[:, :, 0]
         self._apply(new[:, :, 1:], read[:, :, 1:], decay[:, :, :-1], conjugate=True)
         self._apply(sent, rows, decay[:, :, -1:], conjugate=True)
+
+    def _times(self, rows: Tensor, decay: Tensor, *, conjugate: bool) -> Tensor:
+        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        self._apply(out, rows, decay, conjugate=conjugate)
+        return out
 
     def _apply(self, out: Tensor, rows: Tensor, decay: Tensor, *, conjugate: bool) -> None:
         _multiply(out, rows, decay, conjugate=conjugate)
@@ -246,7 +270,7 @@ class OuterSteps(DiagonalSteps):
         return groups_last(self.step.flip(-2).cumsum(-2).flip(-2))
 
     def _apply(self, out: Tensor, rows: Tensor, decay: Tensor, *, conjugate: bool) -> None:
-        if self.rate.is_complex():
+        if self.rate.is_complex() or tracked(self.rate, decay, rows):
             _multiply(out, rows, torch.exp(self.rate * decay), conjugate=conjugate)
             return
         # In the room of the result, whose strides the arithmetic keeps to.
@@ -281,7 +305,7 @@ class LowRankSteps(TransitionSteps):
         self._step(rows, self.right, self.left, step)
 
     def _step(self, rows: Tensor, to: Tensor, along: Tensor, step: int) -> None:
-        share = rows @ along[:, :, step, :, None]
+        share = before_change(rows, along) @ along[:, :, step, :, None]
         rows.mul_(self.diagonal[:, :, step, None]).addcmul_(share, to[:, :, step, None])
 
     def forward(self, rows: Tensor, write: Tensor) -> Tensor:
@@ -323,10 +347,10 @@ class DenseSteps(TransitionSteps):
         return DenseSteps(self.matrices[:, :, start:stop])
 
     def forward_(self, rows: Tensor, step: int) -> None:
-        rows.copy_(rows @ self.matrices[:, :, step].mT)
+        rows.copy_(before_change(rows, self.matrices) @ self.matrices[:, :, step].mT)
 
     def backward_(self, rows: Tensor, step: int) -> None:
-        rows.copy_(rows @ self.matrices[:, :, step])
+        rows.copy_(before_change(rows, self.matrices) @ self.matrices[:, :, step])
 
     def before(self, read: Tensor) -> Tensor:
         return (read[..., None, :] @ self.matrices)[..., 0, :]

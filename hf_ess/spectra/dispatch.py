@@ -31,6 +31,7 @@ def block_singular_values(
     window: Window = None,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
     tolerance_floor: float | None = None,
+    differentiable: bool = False,
 ) -> Spectra:
     """Singular values of the blocks `H_i = M[i:, :i]` of a causal operator, with error bounds.
 
@@ -43,6 +44,8 @@ def block_singular_values(
         window: None, or widths `w` or `(f, p)` for the windowed spectra of `M[i:i+f, i-p:i]`.
         memory_budget: bytes for formed operators and the work on them; the result comes on top.
         tolerance_floor: the smallest tolerance at which values will be counted, absolute.
+        differentiable: the same values, with a graph back to what the operator was made of
+            (`gradients.py`); needs the memory of the features or blocks at all positions.
 
     Returns:
         values `[..., P, K]` float64, descending and zero padded, K the largest `min(i, L - i)`
@@ -54,6 +57,7 @@ def block_singular_values(
         NotCausalError: entries above the diagonal.
         NonFiniteError: NaN or infinite entries.
         MemoryBudgetError: one operator of all samples is larger than the budget.
+        NotDifferentiableError: a gradient is asked for of an operator that has none.
 
     Source: Parnichkun et al., ICML 2025, section 3 and Theorem 3.2 (the rank of `H_i` is the
     smallest state that can carry the past across i). Cumulative Gram, bounds, and windows
@@ -77,7 +81,12 @@ def block_singular_values(
         method,
         tolerance_floor,
     )
-    spectra = operator_block_singular_values(operator, request, memory_budget=memory_budget)
+    with torch.no_grad():
+        spectra = operator_block_singular_values(operator, request, memory_budget=memory_budget)
+    if differentiable:
+        from hf_ess.spectra.gradients import with_graph
+
+        spectra = with_graph(spectra, operator)
     return spectra if leading is None else spectra.reshape(leading)
 
 
@@ -152,7 +161,7 @@ def _as_operator(matrix: object) -> tuple[DenseOperator, Sequence[int]]:
     if matrix.ndim < 2:
         raise InvalidInputError(f"A matrix needs two axes [L, L], got {list(matrix.shape)}.")
     leading = matrix.shape[:-2]
-    return DenseOperator(matrix.detach().reshape(1, -1, *matrix.shape[-2:])), leading
+    return DenseOperator(matrix.reshape(1, -1, *matrix.shape[-2:])), leading
 
 
 def _as_tensor(array: np.ndarray[Any, Any]) -> Tensor:

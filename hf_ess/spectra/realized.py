@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hf_ess.operators import ConvolutionOperator
+from hf_ess.operators import ConvolutionOperator, RecurrentOperator
 from hf_ess.operators.compositions import Composition
 from hf_ess.operators.groups import GroupsOfRealizable
+from hf_ess.operators.realizations import RealizableOperator
 from hf_ess.spectra.blocks import block_shape
 from hf_ess.spectra.bounds import svd_error
 from hf_ess.spectra.dispatch import (
@@ -44,10 +45,29 @@ def realized_block_singular_values(
         >>> block_singular_values(Product(delay, delay), [16]).values
         tensor([[[[1., 1.]]]], dtype=torch.float64)
     """
-    recurrence = operator.realization() if request.method == "auto" else None
-    if recurrence is None or recurrence.width > SMALL_SHARE * operator.length:
+    recurrence = small_realization(operator) if request.method == "auto" else None
+    if recurrence is None:
         return formed_block_singular_values(operator, request, memory_budget=memory_budget)
     return factored_block_singular_values(recurrence, request, memory_budget=memory_budget)
+
+
+def small_realization(operator: RealizableOperator) -> RecurrentOperator | None:
+    """The recurrence behind an operator, None where its matrix is cheaper.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import ConvolutionOperator
+        >>> from hf_ess.spectra.realized import small_realization
+        >>> taps = torch.ones(1, 4)
+        >>> print(small_realization(ConvolutionOperator(taps, length=8)))
+        None
+        >>> small_realization(ConvolutionOperator(taps, length=32)).width
+        3
+    """
+    recurrence = operator.realization()
+    if recurrence is None or recurrence.width > SMALL_SHARE * operator.length:
+        return None
+    return recurrence
 
 
 @operator_block_singular_values.register(ConvolutionOperator)
