@@ -135,7 +135,7 @@ class LinearAttention(_FlashFunction):
 
     def operator(self, call: dict[str, Any]) -> LinearOperator:
         scale = _scale(call)
-        if call["normalize"]:
+        if call.get("normalize"):
             keys = heads_first(call["k"]).double().cumsum(2)
             scale = scale / (scale * (heads_first(call["q"]) * keys).sum(-1) + DENOMINATOR)
         return _attention(call, ScalarDecay(_none(call)), scale=scale)

@@ -1,0 +1,129 @@
+"""Which mixers a synthetic model has, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from hf_ess.errors import InvalidInputError
+
+# Mixers whose heads carry a state of one number for each channel of a head.
+HEADED = ("LA", "GLA", "WLA", "SA", "GLA-S6")
+ROTARY = ("LA", "SA")
+MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
+POSITIVE = (
+    *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "intermediate_size"),
+    *("decay_rank", "decay_temperature", "alpha", "conv_kernel", "filter_width", "filter_length"),
+)
+
+
+class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Configuration of `SyntheticForCausalLM`: one mixer and one SwiGLU for each entry of `mixers`.
+
+    Args:
+        mixers: for each layer one of "LA", "GLA", "WLA", "SA", "S6", "GLA-S6", "Mamba", "Hyena".
+        vocab_size: number of tokens.
+        hidden_size: width d.
+        num_attention_heads: h; heads of LA, GLA, WLA, SA and GLA-S6 have d / h channels, which is
+            their state size per channel too (TSS; that of SA is the number of earlier tokens).
+        state_size: N of S6 and Mamba, for each of d channels.
+        intermediate_size: of the SwiGLU; None for 8 d / 3, rounded up to a multiple of 8.
+        decay_rank: inner width of the gates `W_A2 W_A1`.
+        decay_temperature: beta, `A = sigmoid(..) ** (1 / beta)` in GLA and WLA.
+        alpha: `A = exp(-[1 .. N] / alpha ..)` in GLA-S6 before training.
+        conv_kernel: taps of the short convolution of Mamba and Hyena.
+        filter_width: hidden width of the network that writes Hyena's filters.
+        filter_length: tokens over which Hyena's filters fall to a hundredth (fastest channels in
+            0.3 of it, slowest in 1.5 of it); as long as the texts, roughly.
+        rope_theta: base of the rotary angles of LA and SA.
+        rms_norm_eps: of the norms before mixers and SwiGLUs.
+        initializer_range: standard deviation of embeddings before training.
+
+    Raises:
+        InvalidInputError: no mixers, unknown ones, or heads that do not divide the width.
+
+    Source: Parnichkun et al., ICML 2025, appendix D.2.
+
+    Example:
+        >>> from hf_ess.synthetics import SyntheticConfig
+        >>> config = SyntheticConfig(mixers=["GLA", "SA"], hidden_size=32, num_attention_heads=4)
+        >>> config.num_hidden_layers, config.head_dim
+        (2, 8)
+    """
+
+    model_type = "hf_ess_synthetic"
+    keys_to_ignore_at_inference = ()
+
+    def __init__(
+        self,
+        mixers: Sequence[str] = ("GLA", "GLA"),
+        vocab_size: int = 8192,
+        hidden_size: int = 64,
+        num_attention_heads: int = 4,
+        state_size: int = 16,
+        intermediate_size: int | None = None,
+        decay_rank: int = 16,
+        decay_temperature: float = 16.0,
+        alpha: float = 1.0,
+        conv_kernel: int = 4,
+        filter_width: int = 32,
+        filter_length: int = 256,
+        rope_theta: float = 10000.0,
+        rms_norm_eps: float = 1e-5,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        self.mixers = list(mixers)
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_attention_heads = num_attention_heads
+        self.state_size = state_size
+        self.intermediate_size = intermediate_size or -(-hidden_size // 3) * 8
+        self.decay_rank = decay_rank
+        self.decay_temperature = decay_temperature
+        self.alpha = alpha
+        self.conv_kernel = conv_kernel
+        self.filter_width = filter_width
+        self.filter_length = filter_length
+        self.rope_theta = rope_theta
+        self.rms_norm_eps = rms_norm_eps
+        self.initializer_range = initializer_range
+        _check(self)
+        kwargs.setdefault("tie_word_embeddings", False)
+        super().__init__(**kwargs)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Number of mixers."""
+        return len(self.mixers)
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head, d / h."""
+        return self.hidden_size // self.num_attention_heads
+
+
+def _check(config: SyntheticConfig) -> None:
+    unknown = sorted(set(config.mixers) - set(MIXERS))
+    if unknown or not config.mixers:
+        found = f"there is no mixer {', '.join(map(repr, unknown))}" if unknown else "none is given"
+        raise InvalidInputError(
+            f"Mixers of a synthetic model: {found}.",
+            causes=["a single name where a list of names is needed"],
+            fix=f"Name one for each layer, of {', '.join(MIXERS)}.",
+        )
+    for name in POSITIVE:
+        if not getattr(config, name) > 0:
+            raise InvalidInputError(f"{name} must be positive, got {getattr(config, name)}.")
+    if config.hidden_size % config.num_attention_heads and set(config.mixers) & set(HEADED):
+        raise InvalidInputError(
+            f"{config.num_attention_heads} heads cannot share {config.hidden_size} channels.",
+            fix="Choose a hidden_size that num_attention_heads divides.",
+        )
+    if config.head_dim % 2 and set(config.mixers) & set(ROTARY):
+        raise InvalidInputError(
+            f"Rotary embeddings turn pairs of channels; a head has {config.head_dim} of them.",
+            fix="Choose an even hidden_size / num_attention_heads for LA and SA.",
+        )
