@@ -343,6 +343,15 @@ def test_waiting_is_told_and_cancelling_leaves_nothing(visit, paused, folders, m
     page.get_by_text("Nothing is running.").wait_for()
 
 
+def test_on_a_phone_the_view_comes_into_sight(visit):
+    page = visit(viewport={"width": 390, "height": 800}, reduced_motion="reduce")
+    _measure(page, TEXT)
+    page.wait_for_function(
+        "Math.abs(document.querySelector('[data-hfess-host]').getBoundingClientRect().top) < 40"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_a_closed_page_asks_for_nothing_more(visit, paused):
     page = visit()
     _write(page, some_text(50, seed=9))

@@ -35,6 +35,13 @@ async function cell(layer, position, key = keys[0]) {
   return answer;
 }
 
+// On a phone the view lies far below what was pressed.
+function bringIntoSight() {
+  if (host.getBoundingClientRect().top < 0.6 * window.innerHeight) return;
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  host.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+}
+
 function show() {
   if (!props.value) {
     page?.destroy();
@@ -48,6 +55,7 @@ function show() {
   else page.show(views[0]);
   if (state) page.setState(state);
   remember(page.getState());
+  requestAnimationFrame(bringIntoSight);
 }
 
 watch("value", show);
