@@ -35,8 +35,8 @@ from hf_ess.space.wording import limits_words, model_words
 
 # In the folder of a Space, reports for its gallery.
 EXAMPLES = "examples"
-# Nothing but short answers to questions is uploaded here.
-LARGEST_UPLOAD = "64kb"
+# Nothing is uploaded here; this is as little as Gradio can allow.
+LARGEST_UPLOAD = "1b"
 SESSIONS = 200
 # Threads beyond those that wait for their turn: links, cells, downloads.
 SPARE_THREADS = 20

@@ -251,3 +251,9 @@ def test_tools_of_language_models(served, folder):
     assert "some hundred words" in analyze.inputSchema["properties"]["text"]["description"]
     said = json.loads(answer.content[0].text)
     assert len(said["key"]) == 32
+
+
+def test_nothing_can_be_uploaded(served):
+    upload = f"{served[1]}gradio_api/upload"
+    answer = httpx.post(upload, files={"files": ("x.txt", b"more than one byte")})
+    assert answer.status_code == 413
