@@ -30,6 +30,7 @@ class DeltaRuleAdapter(FunctionAdapter):
     queries. The functions compute in float32, and normalise keys and queries there.
     """
 
+    keeps_graph = True
     convolved = "last"
 
     @abstractmethod

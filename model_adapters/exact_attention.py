@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from hf_ess.errors import UnsupportedMixerError
 from hf_ess.operators import SoftmaxWeights
+from hf_ess.operators.graphs import tracked
 from hf_ess.operators.masks import additive_mask, causal_rows
 from model_adapters.weights import weights_here
 
@@ -32,6 +33,8 @@ def _widened(value: Any) -> Any:
 
 class Float64OnIdentity(TorchFunctionMode):
     """Keeps float64 where code asks for narrower floats, and skips products with the identity.
+
+    Dropout, which modules in training mode apply whatever they are told, is skipped too.
 
     Attention functions cast to float32 on the way; an exact operator must not lose its digits
     there. Multiplying weights by the identity values returns the weights: doing it for real
@@ -60,6 +63,8 @@ class Float64OnIdentity(TorchFunctionMode):
             return args[0].double()
         if func in (Tensor.to, Tensor.type):
             args = (args[0], *(_widened(arg) for arg in args[1:]))
+        if func is functional.dropout:
+            return args[0]
         if func in PRODUCTS and self._is_identity(args[1]):
             return args[0]
         if func is functional.scaled_dot_product_attention and self._is_identity(args[2]):
@@ -218,7 +223,11 @@ class ModelAttentionWeights:
     ) -> Tensor:
         module = HeadsOfModule(self.module, heads, self.total_heads)
         value = values.expand(*query.shape[:2], *values.shape)
-        with torch.no_grad(), weights_here(self.module, recurse=False), Float64OnIdentity(values):
+        with (
+            torch.set_grad_enabled(tracked(query, key)),
+            weights_here(self.module, recurse=False),
+            Float64OnIdentity(values),
+        ):
             output, _ = self.function(module, query, key, value, mask, **kwargs)
         return output.transpose(1, 2)
 

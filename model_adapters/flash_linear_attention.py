@@ -37,6 +37,8 @@ DENOMINATOR = 1e-10
 class _FlashFunction(FunctionAdapter):
     """What the functions share: layout, scale of the queries, states and packed texts."""
 
+    keeps_graph = True
+
     @abstractmethod
     def operator(self, call: dict[str, Any]) -> LinearOperator:
         """The operator of a call whose features are `[B, H, L, N]`."""

@@ -114,7 +114,7 @@ class FunctionAdapter(MixerAdapter):
         module = recorder.running
         if module is None:
             return function(*args, **kwargs)
-        call = call_arguments(function, args, kwargs)
+        call = call_arguments(function, args, kwargs, kept=recorder.kept)
         snapshot = self.before(call)
         with recorder.inside_mixer():
             result = function(*args, **kwargs)
@@ -166,9 +166,15 @@ def _callable_names(namespace: dict[str, Any], names: tuple[str, ...]) -> list[s
 
 
 def call_arguments(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    kept: Callable[[Tensor], Tensor] = Tensor.detach,
 ) -> dict[str, Any]:
-    """Arguments by name, with defaults; those of `**kwargs` under their own names."""
+    """Arguments by name, with defaults; those of `**kwargs` under their own names.
+
+    Tensors as `kept` gives them: without a graph, if nobody asks for it.
+    """
     target = function.forward if isinstance(function, nn.Module) else function
     bound = inspect.signature(target).bind(*args, **kwargs)
     bound.apply_defaults()
@@ -177,7 +183,7 @@ def call_arguments(
         kind = bound.signature.parameters[name].kind
         call |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
     return {
-        name: value.detach() if isinstance(value, Tensor) else value for name, value in call.items()
+        name: kept(value) if isinstance(value, Tensor) else value for name, value in call.items()
     }
 
 

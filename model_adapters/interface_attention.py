@@ -41,6 +41,7 @@ class InterfaceAttention(MixerAdapter):
 
     mixer = MIXER
     models = "every transformers model that fetches its function from AttentionInterface"
+    keeps_graph = True
 
     @contextmanager
     def watch(self, model: nn.Module, recorder: Recorder) -> Iterator[None]:
@@ -103,7 +104,7 @@ class _Observed:
         kwargs: dict[str, Any],
         output: Tensor,
     ) -> None:
-        query, key, value = (tensor.detach() for tensor in features)
+        query, key, value = (self.recorder.kept(tensor) for tensor in features)
         if query.shape[-2] != key.shape[-2] and not self.recorder.is_composed(module):
             self.recorder.refuse(
                 module,
@@ -131,7 +132,7 @@ class _Observed:
             module,
             mixer=MIXER,
             operator=SoftmaxAttentionOperator(query, key, mask, weights=weights),
-            inputs=value.repeat_interleave(heads_per_value, dim=1),
+            inputs=value.detach().repeat_interleave(heads_per_value, dim=1),
             outputs=output.detach().transpose(1, 2),
         )
 

@@ -30,6 +30,7 @@ class Mamba(FunctionAdapter):
 
     mixer = "mamba"
     models = "mamba, falcon_mamba, jamba, zamba; Mamba of the mamba_ssm package"
+    keeps_graph = True
     functions = ("mamba_selective_scan", "selective_scan_fn")
     decoding = ("mamba_selective_state_update", "selective_state_update")
     fused_switch = "use_fast_path"

@@ -37,6 +37,7 @@ class Mamba2(FunctionAdapter):
         "mamba2, zamba2, bamba, falcon_h1, nemotron_h, granitemoehybrid; "
         "Mamba2 of the mamba_ssm package"
     )
+    keeps_graph = True
     functions = ("mamba2_chunk_scan", "mamba_chunk_scan_combined")
     decoding = ("mamba2_selective_state_update", "selective_state_update")
     fused_switch = "use_mem_eff_path"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CORE = "core"
 MIXER = "mixer"
 SCOPES = (CORE, MIXER)
+WITHOUT_GRAPH = "its adapter hands over operators without a graph to the weights"
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,15 @@ class Recorder:
     operator to the sink at once, so that no more than one is alive.
     """
 
-    def __init__(self, model: nn.Module, sink: Sink, scope: str = CORE) -> None:
+    def __init__(
+        self, model: nn.Module, sink: Sink, scope: str = CORE, *, keep_graph: bool = False
+    ) -> None:
         self.model = model
         self.sink = sink
         self.scope = scope
+        self.keep_graph = keep_graph
+        # Families whose operators autograd can follow back to the weights.
+        self.with_graph: set[str] = set()
         self.convolution: Convolution | None = None
         self.batch: int | None = None
         self.length: int | None = None
@@ -140,6 +146,10 @@ class Recorder:
         finally:
             del self._composed[id(module)]
 
+    def kept(self, tensor: Tensor) -> Tensor:
+        """A feature of an operator, with its graph only where one is asked for."""
+        return tensor if self.keep_graph else tensor.detach()
+
     def is_composed(self, module: nn.Module) -> bool:
         """Whether an adapter composes the operators of a module."""
         return id(module) in self._composed
@@ -188,6 +198,9 @@ class Recorder:
                 output_gate=output_gate,
                 output_offset=output_offset,
             )
+            return
+        if self.keep_graph and mixer not in self.with_graph:
+            self.refuse(module, mixer=mixer, reason=WITHOUT_GRAPH)
             return
         name, index, call = self._number(module)
         layer = LayerOperator(

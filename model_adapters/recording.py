@@ -22,6 +22,7 @@ def record_operators(
     *,
     adapters: Sequence[MixerAdapter] | None = None,
     scope: str = CORE,
+    keep_graph: bool = False,
 ) -> Iterator[Recorder]:
     """Hands every operator that the model applies to `sink`, while the context is open.
 
@@ -32,21 +33,25 @@ def record_operators(
     nested in one thread, the innermost gets the operators.
 
     Args:
-        model: the model, in evaluation mode.
+        model: the model, in evaluation mode; with `keep_graph` also in training mode.
         sink: called with each `LayerOperator` (`.name .index .mixer .operator .inputs .outputs`).
         adapters: the mixer families to watch, all registered ones by default.
         scope: "core" for what the mixing functions apply, or "mixer" for that together with the
             short convolution and the gates around it where an adapter knows them; the `.scope` of
             each operator says which of the two it is.
+        keep_graph: whether autograd follows the operators back to the model's weights, as a loss
+            on them needs it. Attention dropout is no part of them. Mixers whose adapter cannot
+            do that are refused, like those that are not understood.
 
     Yields:
         The recorder; `.refused` lists the mixers that ran without an operator, with reasons.
 
     Raises:
         InvalidTypeError: model is no `torch.nn.Module`, or sink is not callable.
-        InvalidInputError: an unknown scope.
-        UnsupportedModelError: the model is in training mode (dropout changes the operator), or
-            its layers were replaced by kernels that cannot be watched.
+        InvalidInputError: an unknown scope, or a graph is asked for in scope "mixer".
+        UnsupportedModelError: the model is in training mode without `keep_graph` (dropout changes
+            the operator), forgets its activations (gradient checkpointing) and a graph is asked
+            for, or its layers were replaced by kernels that cannot be watched.
 
     Example:
         >>> import torch, hf_ess
@@ -60,17 +65,21 @@ def record_operators(
         >>> shapes
         [(1, 2, 4, 4)]
     """
-    _check(model, sink)
+    _check(model, sink, keep_graph)
     check_scope(scope)
+    if keep_graph and scope != CORE:
+        raise InvalidInputError(f"A graph is kept in scope {CORE!r} only, not in {scope!r}.")
     compiled, model = model, getattr(model, "_orig_mod", model)
-    recorder = Recorder(model, sink, scope)
+    recorder = Recorder(model, sink, scope, keep_graph=keep_graph)
+    watching = registered_adapters() if adapters is None else adapters
+    recorder.with_graph = {adapter.mixer for adapter in watching if adapter.keeps_graph}
     with ExitStack() as stack:
         stack.enter_context(eager_execution(compiled))
         stack.enter_context(_innermost(recorder))
         stack.enter_context(_running_modules(model, recorder))
         if scope == MIXER:
             stack.enter_context(watched_convolutions(model, recorder))
-        for adapter in registered_adapters() if adapters is None else adapters:
+        for adapter in watching:
             stack.enter_context(adapter.watch(model, recorder))
         yield recorder
 
@@ -85,17 +94,23 @@ def check_scope(scope: str) -> None:
         raise InvalidInputError(f"Unknown scope {scope!r}; choose one of {', '.join(SCOPES)}.")
 
 
-def _check(model: nn.Module, sink: Sink) -> None:
+def _check(model: nn.Module, sink: Sink, keep_graph: bool) -> None:
     if not isinstance(model, nn.Module):
         raise InvalidTypeError(
             f"record_operators needs a torch.nn.Module, got {type(model).__name__}."
         )
     if not callable(sink):
         raise InvalidTypeError(f"The sink must be callable, got {type(sink).__name__}.")
-    if model.training:
+    if model.training and not keep_graph:
         raise UnsupportedModelError(
             "The model is in training mode, where dropout changes its operators.",
             fix="Call model.eval() first.",
+        )
+    if keep_graph and model.training and _forgets_activations(model):
+        raise UnsupportedModelError(
+            "The model computes its activations a second time for the gradients (gradient "
+            "checkpointing), and operators with a graph would belong to the first time.",
+            fix="Switch gradient checkpointing off for the layers of this model.",
         )
     if getattr(model, "use_kernels", False):
         raise UnsupportedModelError(
@@ -103,6 +118,11 @@ def _check(model: nn.Module, sink: Sink) -> None:
             "mixers compute.",
             fix="Load the model with use_kernels=False.",
         )
+
+
+def _forgets_activations(model: nn.Module) -> bool:
+    modules = model.modules()
+    return any(getattr(module, "gradient_checkpointing", False) is True for module in modules)
 
 
 def eager_execution(model: nn.Module) -> AbstractContextManager[Any]:

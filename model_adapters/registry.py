@@ -23,10 +23,15 @@ class MixerAdapter(ABC):
     how to watch mixers of its family: `watch` installs whatever it needs while the context is
     open, removes it afterwards, and calls `recorder.record` with the operator, its inputs and
     its outputs each time that such a mixer runs. The state size is the operator's.
+
+    An adapter that also says `keeps_graph = True` passes what the model computed on as it is,
+    wherever `recorder.keep_graph` asks for it (`recorder.kept`), so that autograd follows its
+    operators back to the weights.
     """
 
     mixer: str
     models: str
+    keeps_graph: bool = False
 
     @abstractmethod
     def watch(self, model: nn.Module, recorder: Recorder) -> AbstractContextManager[None]:

@@ -44,6 +44,7 @@ class RGLRU(FunctionAdapter):
 
     mixer = "RG-LRU"
     models = "recurrent_gemma"
+    keeps_graph = True
     functions = (_SCAN,)
 
     @contextmanager
