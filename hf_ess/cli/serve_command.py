@@ -23,14 +23,15 @@ def serve(
     ] = False,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="[the first free one from 7860 on]")
+        int | None,
+        typer.Option(min=1, max=65535, help="By default the first free one from 7860 on."),
     ] = None,
     reports: Annotated[
         list[str] | None,
         typer.Option(help="Folder or repository of the Hub for the gallery; repeated."),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Folder for what is measured. [in the cache]")
+        Path | None, typer.Option(help="Folder for what is measured; by default in the cache.")
     ] = None,
     keep_texts: Annotated[
         bool, typer.Option("--keep-texts/--no-keep-texts", help="Keep the texts with the results.")

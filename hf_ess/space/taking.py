@@ -102,7 +102,8 @@ class Taking:
         if pushed.pr_url is None:
             return note("The repository holds this report already.")
         url = html.escape(pushed.pr_url, quote=True)
-        return f'<p class="hfess-note" role="status"><a href="{url}">{url}</a></p>'
+        link = f'<a href="{url}" target="_blank" rel="noopener">{url}</a>'
+        return f'<p class="hfess-note" role="status">{link}</p>'
 
     def _report(self, keys: Sequence[str]) -> ESSReport:
         if not keys:

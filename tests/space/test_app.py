@@ -229,6 +229,23 @@ def test_the_gallery_shows_without_computing(visit, served):
     assert _key(page) == known.key
 
 
+def test_what_was_chosen_may_not_exist_in_the_next_report(visit, served):
+    page = visit()
+    page.locator("#hfess-model input").click()
+    page.get_by_role("option", name="deeper").click()
+    _measure(page, TEXT)
+    page = visit(f"{page.url.removeprefix(served[1])}&layer=2&position=30")
+    page.locator(".hfess-figure-block path").first.wait_for(state="attached")
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator("#hfess-gallery label", has_text=NAME).click()
+    page.wait_for_function(
+        "name => document.title && location.href.includes(name)",
+        arg=served[0].gallery.entries()[0].key,
+    )
+    assert page.locator(".hfess-failure").count() == 0
+    assert page.locator(".hfess-title").inner_text() == NAME
+
+
 def test_text_is_text_wherever_it_comes_from(visit, served):
     page = visit()
     _measure(page, f"{HOSTILE} w3 w4 {HOSTILE} {TEXT}")
