@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from hf_ess.errors import CancelledError, HfEssError, InvalidInputError
-from hf_ess.space.asking import Done, Tell, followed, listeners, user_of
+from hf_ess.space.asking import Done, News, Tell, followed, listeners, user_of
 from hf_ess.space.component import view_value
 from hf_ess.space.gallery import Gallery
 from hf_ess.space.instrument import Instrument
@@ -35,6 +35,8 @@ class Events:
     def __init__(self, instrument: Instrument, gallery: Gallery) -> None:
         self._instrument = instrument
         self._gallery = gallery
+        # By user: how those hear something whose measurement runs or waits.
+        self._telling: dict[str, Tell] = {}
 
     def connect(self, page: Page, demo: Any) -> None:
         """Joins elements and answers, while the page is being built."""
@@ -61,8 +63,9 @@ class Events:
         example = [page.example, page.separator]
         for chosen in example:
             chosen.input(self.example, example, [page.text, page.separator], **AT_ONCE)
-        page.gallery.input(self.open_report, page.gallery, shown, **UNLIMITED)
-        demo.load(self.open_link, None, shown, **UNLIMITED)
+        opened = [*shown, page.text, page.model]
+        page.gallery.input(self.open_report, page.gallery, opened, **UNLIMITED)
+        demo.load(self.open_link, None, opened, **UNLIMITED)
         demo.load(self.list_gallery, None, [page.gallery, page.gallery_notes], **UNLIMITED)
         demo.unload(self.leave)
 
@@ -126,10 +129,16 @@ class Events:
         except HfEssError as error:
             return {"error": str(error)}
 
-    def cancel(self, request: gr.Request) -> str:
+    def cancel(self, request: gr.Request) -> Any:
         """Ends what the visitor has running or waiting."""
-        ended = self._instrument.jobs.cancel(user_of(request))
-        return note("Cancelling …" if ended else "Nothing is running.")
+        user = user_of(request)
+        if not self._instrument.jobs.cancel(user):
+            return note("Nothing is running.")
+        # Said by the measurement itself, so that it cannot come after its last word.
+        tell = self._telling.get(user)
+        if tell is not None:
+            tell(News("Cancelling after this layer"))
+        return gr.skip()
 
     def leave(self, request: gr.Request) -> None:
         """Nobody waits any more for what a closed page had asked for."""
@@ -152,7 +161,7 @@ class Events:
         """Shows what the address asks for."""
         link = parsed_link(dict(request.query_params))
         if not link.keys:
-            return [gr.skip() for _ in range(5)]
+            return [gr.skip() for _ in range(7)]
         return self._opened(link.keys, link.state)
 
     def list_gallery(self) -> tuple[Any, str]:
@@ -168,10 +177,19 @@ class Events:
         return gr.update(choices=choices, visible=bool(entries)), words
 
     def _opened(self, keys: Sequence[str], state: dict[str, Any] | None) -> Any:
+        """What is shown, with its text and model where one would ask for them again."""
         try:
-            return self._shown(keys, state)
+            return [*self._shown(keys, state), *self._question_of(keys[0])]
         except HfEssError as error:
-            return self._said(problem(error))
+            return [*self._said(problem(error)), gr.skip(), gr.skip()]
+
+    def _question_of(self, key: str) -> tuple[Any, Any]:
+        report = self._instrument.report(key)
+        texts = [sample.tokens for sample in report.samples]
+        text = "".join(texts[0]) if len(texts) == 1 and texts[0] else gr.skip()
+        known = {model.name for model in self._instrument.catalog.models}
+        model = report.provenance.get("model")
+        return text, model if model in known else gr.skip()
 
     def _shown(self, keys: Sequence[str], state: dict[str, Any] | None = None) -> Any:
         views = [self._instrument.view(key) for key in keys]

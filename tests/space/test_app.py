@@ -153,6 +153,15 @@ def test_a_cell_shows_the_spectrum_of_its_block(visit, served):
     assert entropies == [group["entropy"] for group in found["groups"]]
 
 
+def test_a_block_with_one_singular_value_is_drawn(visit, served):
+    page = visit()
+    _measure(page, TEXT)
+    page = visit(f"{page.url.removeprefix(served[1])}&layer=0&position=1")
+    lines = page.locator(".hfess-figure-block [data-series]")
+    lines.first.wait_for(state="attached")
+    assert lines.count() == lines.locator("circle").count() > 1
+
+
 def test_a_link_reopens_the_same_view(visit, served):
     page = visit()
     _measure(page, TEXT)
@@ -165,6 +174,8 @@ def test_a_link_reopens_the_same_view(visit, served):
     again.wait_for_selector(".hfess-figure-block path", state="attached")
     assert number(again, "total") == shown
     assert again.url == page.url
+    tokens = served[0].instrument.report(_key(page)).samples[0].tokens
+    assert again.locator("#hfess-text textarea").input_value() == "".join(tokens)
     assert rows_of(again, "curve") == rows_of(page, "curve")
     page.evaluate("Object.assign(navigator.clipboard, {writeText: async (x) => {window.kept = x}})")
     page.click("#hfess-link")

@@ -50,8 +50,13 @@ function paths(series, xOf, yOf) {
   return { full: full.join(""), faint: faint.join("") };
 }
 
+// One value alone makes no line.
+function isAlone(series) {
+  return series.ys.filter((y) => !Number.isNaN(y)).length === 1;
+}
+
 function marks(series, xOf, yOf) {
-  if (!series.marker) return [];
+  if (!series.marker && !isAlone(series)) return [];
   const half = series.markerSize ?? 2.5;
   const result = [];
   series.xs.forEach((x, k) => {
