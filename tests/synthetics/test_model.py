@@ -75,14 +75,14 @@ def test_weights_before_training_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_the_past_alone_decides(mixer: str) -> None:
-    model = build_model(config_of(mixer, mixer))
+    model = build_model(config_of(mixer, mixer)).double()
     changed = IDS.clone()
     changed[:, 25:] = (changed[:, 25:] + 1) % 32
     before, after = logits_of(model), logits_of(model, input_ids=changed)
-    torch.testing.assert_close(after[:, :25], before[:, :25], rtol=0.0, atol=2e-5)
+    torch.testing.assert_close(after[:, :25], before[:, :25], rtol=0.0, atol=1e-12)
     assert float((after[:, 25:] - before[:, 25:]).abs().max()) > 1e-2
     torch.testing.assert_close(
-        logits_of(model, input_ids=IDS[:, :17]), before[:, :17], rtol=0.0, atol=2e-5
+        logits_of(model, input_ids=IDS[:, :17]), before[:, :17], rtol=0.0, atol=1e-12
     )
 
 
