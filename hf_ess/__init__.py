@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hf_ess.report import ESSReport, LayerESS
     from hf_ess.report.comparison import Comparison, compare
     from hf_ess.spectra import Spectra, block_singular_values
+    from hf_ess.training import ESSRegularizer, HankelRegularizer, TransitionRegularizer
     from model_adapters import LayerOperator, record_operators, register_adapter
 
 __version__ = "0.1.0"
@@ -53,11 +54,14 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "AnalysisInterrupted": "hf_ess.analysis",
     "Comparison": "hf_ess.report.comparison",
+    "ESSRegularizer": "hf_ess.training",
     "ESSReport": "hf_ess.report",
+    "HankelRegularizer": "hf_ess.training",
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
     "Progress": "hf_ess.progress",
     "Spectra": "hf_ess.spectra",
+    "TransitionRegularizer": "hf_ess.training",
     "analyze": "hf_ess.analysis",
     "compare": "hf_ess.report.comparison",
     "block_singular_values": "hf_ess.spectra",
@@ -74,7 +78,9 @@ __all__ = [
     "AnalysisInterrupted",
     "CancelledError",
     "Comparison",
+    "ESSRegularizer",
     "ESSReport",
+    "HankelRegularizer",
     "HfEssError",
     "HubError",
     "InvalidInputError",
@@ -96,6 +102,7 @@ __all__ = [
     "Progress",
     "ReportError",
     "Spectra",
+    "TransitionRegularizer",
     "UnsupportedMixerError",
     "UnsupportedModelError",
     "UnverifiedOperatorWarning",

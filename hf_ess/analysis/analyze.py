@@ -26,6 +26,7 @@ from hf_ess.progress import OnProgress, StoppedByCaller
 from hf_ess.report import ESSReport
 from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, Positions, resolve_window
 from hf_ess.spectra.routes import ACCURACIES, ROUTES
+from model_adapters.layer_choice import checked_layers
 from model_adapters.placement import DeviceMap
 from model_adapters.recorder import CORE
 from model_adapters.recording import check_scope
@@ -268,20 +269,3 @@ def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
                 fix="Use for example 1e-3; to count everything, a tiny one.",
             )
     return checked
-
-
-def checked_layers(layers: Sequence[int | str] | int | str | None) -> list[int | str] | None:
-    """The chosen layers as a list, None for all of them.
-
-    Raises:
-        InvalidInputError: an empty choice.
-        InvalidTypeError: neither indices nor names.
-    """
-    if layers is None:
-        return None
-    chosen: list[Any] = list(layers) if isinstance(layers, (list, tuple, range)) else [layers]
-    if any(isinstance(layer, bool) or not isinstance(layer, (int, str)) for layer in chosen):
-        raise InvalidTypeError(f"layers must be indices or names, got {layers!r}.")
-    if not chosen:
-        raise InvalidInputError("layers is empty.", fix="Pass None to measure every layer.")
-    return chosen

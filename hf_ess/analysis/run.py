@@ -29,7 +29,6 @@ from hf_ess.analysis.samples import Sample, equal_length_batches
 from hf_ess.analysis.sharding import Share, share_of
 from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import (
-    InvalidInputError,
     NonFiniteError,
     NumericalFloorWarning,
     UnsupportedModelError,
@@ -47,6 +46,7 @@ from model_adapters import (
     record_operators,
     survey,
 )
+from model_adapters.layer_choice import names_of_layers
 from model_adapters.recorder import CORE, MIXER, Sink
 
 # Long enough for a convolution or a window to show, short enough to cost nothing; a prime is
@@ -99,7 +99,7 @@ class AnalysisRun:
         if self.team.size > 1:
             self.team.agree(self._work())
         found = self._survey()
-        chosen = _chosen(found, self.layers)
+        chosen = names_of_layers(found.mixers, self.layers)
         if self._every_position_is_cheap(found):
             self._settle_positions("all")
         self._note_short_samples()
@@ -331,30 +331,6 @@ class AnalysisRun:
                 "layers": None if self.layers is None else list(self.layers),
             },
         }
-
-
-def _chosen(found: Survey, layers: Sequence[int | str] | None) -> set[str]:
-    """Names of the mixers that a user asked for."""
-    names = {mixer.name for mixer in found.mixers}
-    if layers is None:
-        return names
-    chosen: set[str] = set()
-    for wanted in layers:
-        matching = {
-            mixer.name
-            for mixer in found.mixers
-            if wanted == mixer.index
-            or (isinstance(wanted, str) and f"{mixer.name}.".startswith(f"{wanted}."))
-        }
-        if not matching:
-            indices = sorted({mixer.index for mixer in found.mixers})
-            raise InvalidInputError(
-                f"No analysable layer is called {wanted!r}.",
-                fix=f"Choose from the indices {indices[0]}..{indices[-1]}, or from names such as "
-                f"{found.mixers[0].name!r}.",
-            )
-        chosen |= matching
-    return chosen
 
 
 def _of_other_shape(layer: LayerOperator, ids: Tensor) -> RefusedLayer:

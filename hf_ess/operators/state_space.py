@@ -111,6 +111,24 @@ class StateSpaceOperator(RecurrentOperator):
         """Whether each input reaches its own output through the state, and only so."""
         return self.reads == "after" and self._direct is None
 
+    def transition_from_identity(self) -> Tensor:
+        """`|A_i - I|_F` of every step, float64 `[B|1, G|g|1, L]`; shared axes stay one.
+
+        Of complex states the norm of the complex matrix.
+
+        Source: Parnichkun et al., ICML 2025, appendix A: transitions near the identity keep what
+        was written.
+
+        Example:
+            >>> import torch
+            >>> from hf_ess.operators import ScalarDecay, StateSpaceOperator
+            >>> key, resets = torch.rand(1, 1, 3, 4), torch.tensor([[[0.0, -torch.inf, 0.0]]])
+            >>> StateSpaceOperator(ScalarDecay(resets), key, key).transition_from_identity()
+            tensor([[[0., 2., 0.]]], dtype=torch.float64)
+        """
+        everything = Span(slice(0, self.groups), self.groups, 0, self.length)
+        return self.transition.steps(everything).from_identity(self._state)
+
     def for_each_channel(self, channels: int) -> StateSpaceOperator:
         """The same recurrence once for every channel of a group, `[B, G * channels, L, L]`.
 

@@ -134,6 +134,10 @@ class TransitionSteps(Steps):
     def before(self, read: Tensor) -> Tensor:
         """`C_t A_t` of every step at once, `[B, g, s, N]`."""
 
+    @abstractmethod
+    def from_identity(self, state: int) -> Tensor:
+        """`|A_t - I|_F` of every step of N = `state` numbers, `[B|1, g|1, s]`; complex ones too."""
+
 
 def _with_room(rows: Tensor, more: int) -> Tensor:
     """Uninitialised room for rows and so many more."""
@@ -171,6 +175,11 @@ class DiagonalSteps(TransitionSteps):
 
     def before(self, read: Tensor) -> Tensor:
         return self._times(read, self.decay, conjugate=True)
+
+    def from_identity(self, state: int) -> Tensor:
+        change = self.decay - 1
+        norm: Tensor = torch.linalg.vector_norm(change.expand(*change.shape[:-1], state), dim=-1)
+        return norm
 
     # Products from either end need no quotients, so that resets (decay 0) need no care.
     def _decay_from_start(self) -> Tensor:
@@ -332,6 +341,15 @@ class LowRankSteps(TransitionSteps):
         share = (read * self.left).sum(-1, keepdim=True)
         return read * self.diagonal + share * self.right
 
+    def from_identity(self, state: int) -> Tensor:
+        # |D + a b'|^2 = |D|^2 + 2 a' D b + |a|^2 |b|^2 for a diagonal D.
+        change = (self.diagonal - 1).expand_as(self.left)
+        cross = (change * self.left * self.right).sum(-1)
+        outer = self.left.square().sum(-1) * self.right.square().sum(-1)
+        square = (change.square().sum(-1) + 2 * cross + outer).clamp(min=0.0)
+        # The root of 0 has an infinite gradient; the norm is least there.
+        return torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+
 
 class DenseSteps(TransitionSteps):
     """`A_t` as matrices `[B|1, g|1, s, N, N]`, float64."""
@@ -354,3 +372,8 @@ class DenseSteps(TransitionSteps):
 
     def before(self, read: Tensor) -> Tensor:
         return (read[..., None, :] @ self.matrices)[..., 0, :]
+
+    def from_identity(self, state: int) -> Tensor:
+        identity = torch.eye(state, dtype=self.matrices.dtype, device=self.matrices.device)
+        norm: Tensor = torch.linalg.matrix_norm(self.matrices - identity)
+        return norm
