@@ -65,7 +65,7 @@ class GatedLinearAttention(_FlashFunction):
     """
 
     mixer = "gated linear attention"
-    models = "GatedLinearAttention and HGRN2Attention of fla"
+    models = "GatedLinearAttention and HGRN2Attention of fla; GLA, WLA, GLA-S6 of hf_ess.synthetics"
     functions = ("chunk_gla", "fused_chunk_gla", "fused_recurrent_gla")
 
     def operator(self, call: dict[str, Any]) -> LinearOperator:
@@ -132,7 +132,7 @@ class LinearAttention(_FlashFunction):
     """
 
     mixer = "linear attention"
-    models = "LinearAttention of fla"
+    models = "LinearAttention of fla; LA of hf_ess.synthetics"
     functions = ("chunk_linear_attn", "fused_chunk_linear_attn", "fused_recurrent_linear_attn")
 
     def operator(self, call: dict[str, Any]) -> LinearOperator:

@@ -48,8 +48,9 @@ class Hyena(ModuleAdapter):
     """
 
     mixer = "hyena"
-    models = "HyenaDNA (remote code), Hyena of the safari code"
+    models = "HyenaDNA (remote code), Hyena of the safari code and of hf_ess.synthetics"
     parts = ("short_filter", "out_proj")
+    keeps_graph = True
 
     def __init__(self) -> None:
         # Filters of the operator that runs in this thread.
@@ -75,7 +76,7 @@ class Hyena(ModuleAdapter):
     ) -> Any:
         filters = getattr(self._here, "filters", None)
         if filters is not None:
-            _, taps, direct, *_ = call_arguments(function, args, kwargs).values()
+            _, taps, direct, *_ = call_arguments(function, args, kwargs, recorder.kept).values()
             filters.append(_LongFilter(taps, direct.reshape(-1)))
         return function(*args, **kwargs)
 
@@ -89,7 +90,7 @@ class Hyena(ModuleAdapter):
         filters: list[_LongFilter] = run.before["filters"]
         outputs = run.parts["out_proj"].features.detach().transpose(1, 2)
         length, channels = outputs.shape[-1], outputs.shape[1]
-        features = run.parts["short_filter"].result.detach()[..., :length]
+        features = run.parts["short_filter"].result[..., :length]
         if not filters or features.shape[1] != (len(filters) + 2) * channels:
             raise UnsupportedMixerError(
                 "its gates, values and long filters are not as many as those of a Hyena operator"

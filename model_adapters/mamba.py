@@ -29,7 +29,7 @@ class Mamba(FunctionAdapter):
     """
 
     mixer = "mamba"
-    models = "mamba, falcon_mamba, jamba, zamba; Mamba of the mamba_ssm package"
+    models = "mamba, falcon_mamba, jamba, zamba; Mamba of mamba_ssm; S6, Mamba of hf_ess.synthetics"
     keeps_graph = True
     functions = ("mamba_selective_scan", "selective_scan_fn")
     decoding = ("mamba_selective_state_update", "selective_state_update")
