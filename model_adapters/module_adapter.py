@@ -125,8 +125,9 @@ class _ModuleHooks:
             part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
         ) -> None:
             if self._run is not None and self.recorder.here:
-                call = where_it_runs(part, call_arguments(part, args, kwargs))
-                run = PartRun(call, result)
+                kept = self.recorder.kept
+                call = where_it_runs(part, call_arguments(part, args, kwargs, kept))
+                run = PartRun(call, kept(result) if isinstance(result, Tensor) else result)
                 self._run.parts.setdefault(name, run)
 
         return note

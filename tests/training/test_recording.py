@@ -15,6 +15,7 @@ from recording_checks import footprint
 from tiny_models import build_tiny, tiny_input_ids
 
 import hf_ess
+from hf_ess.synthetics import SyntheticConfig, build_model
 from model_adapters import registered_adapters
 
 POSITIONS = (7, 15)
@@ -45,6 +46,16 @@ MODELS = {
         "chunk_rwkv7",
     )
 }  # fmt: skip
+
+
+def hyena():
+    config = SyntheticConfig(("Hyena", "Hyena"), vocab_size=64, hidden_size=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(config)
+
+
+MODELS["hyena"] = hyena
 WITHOUT_GRAPH = {"rwkv": "RWKV-4", "bloom": "softmax attention (inline)", "minimax": "lightning"}
 
 
