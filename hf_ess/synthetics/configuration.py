@@ -54,7 +54,6 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "hf_ess_synthetic"
-    keys_to_ignore_at_inference = ()
 
     def __init__(
         self,
