@@ -76,13 +76,18 @@ def register_adapter(adapter: AdapterClass) -> AdapterClass:
             fix="Set `mixer` and `models`, and define `watch`.",
         )
     known = _ADAPTERS.get(adapter.mixer)
-    if known is not None and type(known).__qualname__ != adapter.__qualname__:
+    if known is not None and _place(type(known)) != _place(adapter):
         raise AdapterError(
-            f"The mixer {adapter.mixer!r} is registered by {type(known).__qualname__} already.",
+            f"The mixer {adapter.mixer!r} is registered by {'.'.join(_place(type(known)))}.",
             fix="Choose another name, or call unregister_adapter first.",
         )
     _ADAPTERS[adapter.mixer] = adapter()
     return adapter
+
+
+def _place(adapter: type) -> tuple[str, str]:
+    """Where a class is defined: the same again where a notebook runs a cell twice."""
+    return adapter.__module__, adapter.__qualname__
 
 
 def unregister_adapter(mixer: str) -> None:

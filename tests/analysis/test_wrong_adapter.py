@@ -125,8 +125,14 @@ def test_an_adapter_that_computes_nan_fails_by_name(model, register):
 
 def test_two_adapters_cannot_share_a_name(register):
     register(RunningMeanAdapter)
-    with pytest.raises(AdapterError, match="'running mean' is registered by RunningMeanAdapter"):
+    with pytest.raises(
+        AdapterError, match=r"'running mean' is registered by .*\.RunningMeanAdapter"
+    ):
         hf_ess.register_adapter(WrongAdapter)
+    # Of another module, though of the same name.
+    namesake = type("RunningMeanAdapter", (RunningMeanAdapter,), {"__module__": "elsewhere"})
+    with pytest.raises(AdapterError, match="'running mean' is registered by"):
+        hf_ess.register_adapter(namesake)
     assert sum(adapter.mixer == MIXER for adapter in registered_adapters()) == 1
 
 
