@@ -25,6 +25,11 @@ def ours(repo):
     return [commit for commit in repo.commits if "ess/report.json" in commit.changed]
 
 
+def commits_of(repo, revision="main"):
+    """What was committed after the repository was made."""
+    return [commit.message for commit in repo.history(revision)[:-2]]
+
+
 def report_in(files, folder):
     """The report that files of one commit hold."""
     for path in DATA:
