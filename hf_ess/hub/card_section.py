@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from hf_ess.errors import ReportError
-from hf_ess.hub.measured_facts import counted, measured_facts, texts_in_words
+from hf_ess.hub.measured_facts import measured_facts, texts_in_words
 from hf_ess.hub.repeat_command import hub_id_of, repeat_command, settings_of
 from hf_ess.report import ESSReport, aggregates
 from hf_ess.report.cells import markdown_cell, markdown_table
@@ -31,7 +31,7 @@ from hf_ess.report.tables import (
     number,
     share,
 )
-from hf_ess.report.text import printable
+from hf_ess.report.text import counted, printable
 
 HEADING = "## Effective state-size"
 DOCUMENTATION = "https://pypi.org/project/hf-ess/"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hf_ess.errors import HubError
 from hf_ess.hub.answers import origin
+from hf_ess.hub.blobs import has_content
 from hf_ess.hub.patience import RaceLostError
 from hf_ess.hub.refused_cards import CARD_PATH, refused_card
 
@@ -53,7 +53,7 @@ class Head:
 
     def holds(self, path: str, content: bytes) -> bool:
         """Whether a file is there with this content."""
-        return path in self.listed and _is_content(self.listed[path], content)
+        return path in self.listed and has_content(self.listed[path], content)
 
 
 def read_head(api: HfApi, target: Target, paths: Sequence[str], contents: Sequence[str]) -> Head:
@@ -140,20 +140,13 @@ def _downloaded(api: HfApi, repo_id: str, file: RepoFile, sha: str | None) -> by
     with TemporaryDirectory() as folder:
         path = api.hf_hub_download(repo_id, file.path, revision=sha, local_dir=folder)
         content = Path(path).read_bytes()
-    if not _is_content(file, content):
+    if not has_content(file, content):
         raise HubError(
             f"{file.path} of {repo_id} did not arrive as the Hub lists it; nothing was changed.",
             causes=["a proxy between here and the Hub changes files"],
             fix="Try again, from another network if it happens again.",
         )
     return content
-
-
-def _is_content(file: RepoFile, content: bytes) -> bool:
-    if file.lfs is not None:
-        return bool(file.lfs.sha256 == hashlib.sha256(content).hexdigest())
-    blob = b"blob %d\0" % len(content) + content
-    return bool(file.blob_id == hashlib.sha1(blob).hexdigest())
 
 
 def _is_answer(error: ValueError) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ess.errors import InvalidInputError, JobError
 from hf_ess.hub.answers import LOG_IN, MEANINGS, Meaning, explained
+from hf_ess.hub.repositories import known_token
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
@@ -119,10 +120,8 @@ def submit_job(request: JobRequest, api: HfApi, *, device_chosen: bool = True) -
         InvalidInputError: the Hub has no such flavor, or no device is named for its GPU.
         JobError: there is no token, the Hub refused the job, or cannot be reached.
     """
-    from huggingface_hub import get_token
-
-    token = api.token or get_token()
-    if not isinstance(token, str):
+    token = known_token(api)
+    if token is None:
         raise JobError("Jobs need a token of the Hub, and there is none.", fix=LOG_IN)
     with _explained("The job was not started"):
         _check_flavor(request.flavor, api.list_jobs_hardware(token=token), device_chosen)

@@ -11,6 +11,7 @@ from hf_ess.hub.repeat_command import settings_of
 from hf_ess.report import ESSReport, LayerESS, SampleInfo
 from hf_ess.report.conditions import Conditions
 from hf_ess.report.publication import is_local
+from hf_ess.report.text import counted
 
 MOST_HASHES = 8
 VERSIONS = ("hf-ess", "torch", "transformers")
@@ -24,16 +25,6 @@ SCOPES = {
 def measured_facts(report: ESSReport) -> list[tuple[str, str]]:
     """What was measured, where, with what; not yet made safe for Markdown."""
     return [(name, value) for name, value in _facts(report) if value]
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun.
-
-    Example:
-        >>> counted(1, "layer"), counted(3, "layer")
-        ('1 layer', '3 layers')
-    """
-    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def texts_in_words(report: ESSReport) -> str:

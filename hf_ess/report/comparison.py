@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report.cells import Cell, csv_table
+from hf_ess.report.choices import chosen
 from hf_ess.report.comparability import (
     Difference,
     differences,
@@ -86,16 +87,13 @@ class Comparison:
             "depth": depth_rows,
             "position": position_rows,
         }
-        if level not in builders:
-            raise InvalidInputError(
-                f"There is no level {level!r}.", fix=f"Use one of {', '.join(builders)}."
-            )
+        build = chosen("level", level, builders)
         if level == "position":
             self.check_positions()
-        chosen = self.metrics if metric is None else (self.resolved(metric),)
+        metrics = self.metrics if metric is None else (self.resolved(metric),)
         rows = fact_rows(self.reports) if level == "model" and metric is None else []
-        for key in chosen:
-            rows += builders[level](self.reports, key, self.metric_label(key))
+        for key in metrics:
+            rows += build(self.reports, key, self.metric_label(key))
         return rows
 
     def resolved(self, metric: Metric) -> Metric:

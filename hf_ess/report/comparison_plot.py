@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_ess.errors import InvalidInputError, ReportError
+from hf_ess.errors import ReportError
 from hf_ess.report import aggregates
+from hf_ess.report.choices import chosen
 from hf_ess.report.comparison_depth import Mixer, middle, mixers_in_order
 from hf_ess.report.comparison_numbers import (
     AVERAGE,
@@ -34,6 +35,7 @@ from hf_ess.report.drawing import (
 )
 from hf_ess.report.names import Metric
 from hf_ess.report.report import ESSReport
+from hf_ess.report.text import counted
 from hf_ess.report.uncertainty import half_widths
 
 if TYPE_CHECKING:
@@ -79,13 +81,10 @@ def plot(
         "depth": by_depth,
         "position": by_position,
     }
-    if kind not in kinds:
-        raise InvalidInputError(
-            f"There is no plot of kind {kind!r}.", fix=f"Use one of {', '.join(kinds)}."
-        )
+    draw = chosen("plot of kind", kind, kinds)
     if kind == "position":
         comparison.check_positions()
-    return drawn(lambda: kinds[kind](comparison, metric), path)
+    return drawn(lambda: draw(comparison, metric), path)
 
 
 def by_layer(comparison: Comparison, metric: Metric) -> Figure:
@@ -233,12 +232,11 @@ def _panels(
 def _title(comparison: Comparison, metric: Metric) -> str:
     aspects = ", ".join(difference.aspect for difference in comparison.differences)
     parts = [f"NOT COMPARABLE ({aspects})"] if aspects else []
-    texts = len(comparison.reports[0].samples)
     if not comparison.differences:
-        parts.append(f"{texts} text{'s' if texts != 1 else ''}")
+        parts.append(counted(len(comparison.reports[0].samples), "text"))
     left_out = sum(_left_out(report) for report in comparison.reports)
     if left_out:
-        parts.append(f"{left_out} mixer{'s' if left_out != 1 else ''} not measured")
+        parts.append(f"{counted(left_out, 'mixer')} not measured")
     return " \N{MIDDLE DOT} ".join(parts) + "\n" + comparison.metric_label(metric)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hf_ess.report.report import ESSReport
+from hf_ess.report.text import counted
 
 SHORT_HASH = 8
 
@@ -114,8 +115,7 @@ class Conditions:
 
     def texts_in_words(self) -> str:
         """The texts, and how many tokens they have."""
-        counted = "1 text" if len(self.lengths) == 1 else f"{len(self.lengths)} texts"
-        return f"{counted}, {self.text_label()}"
+        return f"{counted(len(self.lengths), 'text')}, {self.text_label()}"
 
     def tokens_in_words(self) -> str:
         """How long the texts are."""

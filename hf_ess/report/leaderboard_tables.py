@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hf_ess.report.leaderboard import APART, GROUP, SOURCE, Leaderboard
 from hf_ess.report.tables import Column, fitted_tables
-from hf_ess.report.text import printable, shortened
+from hf_ess.report.text import counted, printable, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -41,8 +41,7 @@ class LeaderboardView:
                 for name in self.board.columns
                 if name not in (GROUP, APART, SOURCE)
             ]
-            count = f"{len(rows)} report{'s' if len(rows) != 1 else ''}"
-            title = f"Group {group}: {count}"
+            title = f"Group {group}: {counted(len(rows), 'report')}"
             title += f", not comparable with group 1 in {rows[0][APART]}" if apart else ""
             yield from fitted_tables(title, first, columns, options.max_width)
             yield from (Text(f"  - {printable(line)}") for line in apart)

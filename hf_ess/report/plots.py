@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_ess.errors import InvalidInputError
 from hf_ess.report import aggregates
+from hf_ess.report.choices import chosen
 from hf_ess.report.drawing import (
     COLOURS,
     GREY,
@@ -29,7 +29,7 @@ from hf_ess.report.drawing import (
 from hf_ess.report.files import translated_errors
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.names import ENTROPY, Metric
-from hf_ess.report.text import shortened
+from hf_ess.report.text import counted, shortened
 from hf_ess.report.token_labels import drawable
 
 if TYPE_CHECKING:
@@ -58,11 +58,8 @@ def plot(
         "profile": profile,
         "positions": positions,
     }
-    if kind not in kinds:
-        raise InvalidInputError(
-            f"There is no plot of kind {kind!r}.", fix=f"Use one of {', '.join(kinds)}."
-        )
-    return drawn(lambda: kinds[kind](report, metric), path)
+    draw = chosen("plot of kind", kind, kinds)
+    return drawn(lambda: draw(report, metric), path)
 
 
 def plot_all(report: ESSReport, folder: str | os.PathLike[str]) -> list[Path]:
@@ -186,12 +183,11 @@ def _title(report: ESSReport, metric: Metric) -> str:
     model = report.provenance.get("model")
     name = shortened(model, 60) if isinstance(model, str) and model else "Effective state-size"
     left_out = sum(not layer.verified for layer in report.layers) + len(report.unsupported)
-    texts = f"{len(report.samples)} text{'s' if len(report.samples) != 1 else ''}"
-    parts = [name, texts]
+    parts = [name, counted(len(report.samples), "text")]
     if report.scope == "jacobian":
         parts.append("Jacobian")
     if left_out:
-        parts.append(f"{left_out} layer{'s' if left_out != 1 else ''} not measured")
+        parts.append(f"{counted(left_out, 'layer')} not measured")
     if not report.complete:
         parts.append("INCOMPLETE")
     return drawable(" \N{MIDDLE DOT} ".join(parts)) + "\n" + report.metric_label(metric)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ess.errors import InvalidInputError
 from hf_ess.report import aggregates
+from hf_ess.report.choices import chosen
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.records import plain
 
@@ -66,11 +66,8 @@ def rows(report: ESSReport, level: str) -> list[Row]:
         "group": _group_rows,
         "position": _position_rows,
     }
-    if level not in builders:
-        raise InvalidInputError(
-            f"There is no level {level!r}.", fix=f"Use one of {', '.join(builders)}."
-        )
-    return [row for layer in report.layers for row in builders[level](report, layer)]
+    build = chosen("level", level, builders)
+    return [row for layer in report.layers for row in build(report, layer)]
 
 
 def _model_numbers(report: ESSReport) -> Row | None:

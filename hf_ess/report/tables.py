@@ -14,7 +14,7 @@ from hf_ess.errors import ReportError
 from hf_ess.report import aggregates
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.names import ENTROPY, Metric
-from hf_ess.report.text import printable
+from hf_ess.report.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
@@ -106,9 +106,9 @@ def model_tables(report: ESSReport, width: int = 120) -> list[Table]:
     Raises:
         ReportError: no layer is verified.
     """
-    used = len(report.verified_layers)
+    used = counted(len(report.verified_layers), "verified layer")
     first, *rest = model_columns(report)
-    title = f"Model, over {used} verified layer{'s' if used != 1 else ''}"
+    title = f"Model, over {used}"
     return fitted_tables(title, first, rest, width)
 
 
@@ -250,7 +250,7 @@ def _title(report: ESSReport) -> str:
     model = report.provenance.get("model", "")
     name = f" of {model}" if isinstance(model, str) and model else ""
     counts = {"text": len(report.samples), "position": len(report.positions)}
-    sizes = [f"{count} {noun}{'s' if count != 1 else ''}" for noun, count in counts.items()]
+    sizes = [counted(count, noun) for noun, count in counts.items()]
     return f"Effective state-size{kind}{name}: {', '.join(sizes)}"
 
 

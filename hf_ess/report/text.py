@@ -33,3 +33,13 @@ def shortened(text: str, limit: int) -> str:
         'self_at…'
     """
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    Example:
+        >>> counted(1, "layer"), counted(3, "layer")
+        ('1 layer', '3 layers')
+    """
+    return f"{number} {noun}{'s' if number != 1 else ''}"

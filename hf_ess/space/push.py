@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.hub.answers import explained
+from hf_ess.hub.blobs import has_content
 from hf_ess.hub.repositories import parsed_place
 from hf_ess.space.repository import PAGE, is_ours, space_files
 
@@ -85,7 +85,8 @@ def push_space(
             written=[
                 path
                 for path, content in sorted(files.items())
-                if not _same(there.get(path), content) and not (path == PAGE and keeps_page)
+                if not (path in there and has_content(there[path], content))
+                and not (path == PAGE and keeps_page)
             ],
             removed=sorted(path for path in there if is_ours(path) and path not in files),
             kept=[PAGE] if keeps_page else [],
@@ -119,15 +120,6 @@ def _keeps_page(repo_id: str, api: HfApi, there: dict[str, Any]) -> bool:
     with open(api.hf_hub_download(repo_id, PAGE, repo_type=SPACE), "rb") as file:
         page = file.read()
     return PAGE_MARK not in page and FIRST_PAGE_MARK not in page
-
-
-def _same(file: Any, content: bytes) -> bool:
-    if file is None:
-        return False
-    if file.lfs is not None:
-        return bool(file.lfs.sha256 == hashlib.sha256(content).hexdigest())
-    blob = b"blob %d\0" % len(content) + content
-    return bool(file.blob_id == hashlib.sha1(blob, usedforsecurity=False).hexdigest())
 
 
 def _wanted_hardware(repo_id: str, api: HfApi, hardware: str | None, exists: bool) -> str | None:
