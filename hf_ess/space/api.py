@@ -14,8 +14,8 @@ from hf_ess.space.jobs import OnWait
 from hf_ess.space.measuring import OnStep, Request
 from hf_ess.space.words import findings, verdict
 from hf_ess.written import parsed_positions
+from model_adapters.recorder import CORE
 
-SCOPE = "core"
 POSITIONS = "auto"
 
 
@@ -76,7 +76,7 @@ class Api:
         text: str,
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
-        scope: str = SCOPE,
+        scope: str = CORE,
     ) -> dict[str, Any]:
         """Measures the effective state-size (ESS) of every layer of a language model on a text.
 
@@ -108,7 +108,7 @@ class Api:
         key_b: str = "",
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
-        scope: str = SCOPE,
+        scope: str = CORE,
     ) -> dict[str, Any]:
         """Compares the effective state-size of two models on a text, or of a model on two texts.
 

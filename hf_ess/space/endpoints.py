@@ -11,9 +11,10 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 
 from hf_ess.errors import HfEssError
-from hf_ess.space.api import POSITIONS, SCOPE, Api
+from hf_ess.space.api import POSITIONS, Api
 from hf_ess.space.asking import by_mcp, progress_listeners, user_of
 from hf_ess.space.instrument import Instrument
+from model_adapters.recorder import CORE
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +27,7 @@ def add_endpoints(instrument: Instrument) -> None:
         text: str,
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
-        scope: str = SCOPE,
+        scope: str = CORE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
         said = _api(instrument, request).analyze(model, text, positions, tolerances, scope)
@@ -41,7 +42,7 @@ def add_endpoints(instrument: Instrument) -> None:
         key_b: str = "",
         positions: str = POSITIONS,
         tolerances: list[float] | None = None,
-        scope: str = SCOPE,
+        scope: str = CORE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
         said = _api(instrument, request).compare(
