@@ -24,6 +24,7 @@ from hf_ess.space.measuring import Step
 USERS = 20
 TEXT = some_text(24)
 MOST_GROWTH = 200 * 2**20
+_clients: list[Client] = []
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,19 @@ def client(served):
     return _client(served[1])
 
 
+@pytest.fixture(autouse=True)
+def clients_end():
+    """Threads of clients would go on asking when the server is gone, in other tests."""
+    yield
+    with ThreadPoolExecutor(USERS) as pool:
+        list(pool.map(Client.close, _clients))
+    _clients.clear()
+
+
 def _client(url):
-    return Client(url, verbose=False, analytics_enabled=False)
+    client = Client(url, verbose=False, analytics_enabled=False)
+    _clients.append(client)
+    return client
 
 
 def _plain(value):
