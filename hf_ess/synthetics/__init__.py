@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from hf_ess.synthetics.configuration import MIXERS, SyntheticConfig
 from hf_ess.synthetics.modeling import SyntheticForCausalLM, build_model
+from hf_ess.synthetics.task_choice import Task
 from hf_ess.synthetics.tasks import (
     Examples,
     accuracy,
@@ -36,6 +37,7 @@ __all__ = [
     "Examples",
     "SyntheticConfig",
     "SyntheticForCausalLM",
+    "Task",
     "accuracy",
     "build_model",
     "compression",
