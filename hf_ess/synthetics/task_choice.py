@@ -16,6 +16,8 @@ TASKS: dict[str, Callable[..., Examples]] = {
 }
 # What is chosen anew for every set of texts.
 PER_SET = ("samples", "seed")
+# Of the texts on which models are judged; those of a training have others.
+TEST_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Task:
     def texts(self, samples: int, *, seed: int) -> Examples:
         """Texts `[samples, L]` and their labels, which the seed decides."""
         return TASKS[self.name](samples, seed=seed, **self.arguments)
+
+    def test_texts(self, samples: int) -> Examples:
+        """Texts `[samples, L]` on which every model of this task is judged, whatever its seed."""
+        return self.texts(samples, seed=TEST_SEED)
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Task:

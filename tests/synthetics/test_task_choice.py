@@ -65,3 +65,9 @@ def test_a_near_match_is_named() -> None:
 def test_what_is_no_task(written) -> None:
     with pytest.raises(InvalidTypeError, match="A task is a mapping with its name"):
         Task.from_dict(written)
+
+
+def test_texts_of_the_test_are_those_of_seed_0() -> None:
+    task = Task("selective_copying", {"length": 12, "tokens": 2})
+    expected = selective_copying(5, length=12, tokens=2, seed=0)
+    assert all(torch.equal(*pair) for pair in zip(task.test_texts(5), expected, strict=True))
