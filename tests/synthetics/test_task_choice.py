@@ -67,7 +67,7 @@ def test_what_is_no_task(written) -> None:
         Task.from_dict(written)
 
 
-def test_texts_of_the_test_are_those_of_seed_0() -> None:
+def test_texts_of_the_test_have_the_last_seed() -> None:
     task = Task("selective_copying", {"length": 12, "tokens": 2})
-    expected = selective_copying(5, length=12, tokens=2, seed=0)
+    expected = selective_copying(5, length=12, tokens=2, seed=0xFFFFFFFF)
     assert all(torch.equal(*pair) for pair in zip(task.test_texts(5), expected, strict=True))
