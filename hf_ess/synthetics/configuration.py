@@ -12,6 +12,8 @@ from hf_ess.errors import InvalidInputError
 # Mixers whose heads carry a state of one number for each channel of a head.
 HEADED = ("LA", "GLA", "WLA", "SA", "GLA-S6")
 ROTARY = ("LA", "SA")
+# Mixers without a state of fixed size.
+STATELESS = ("SA", "Hyena")
 MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
 POSITIVE = (
     *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "intermediate_size"),
@@ -29,6 +31,9 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         num_attention_heads: h; heads of LA, GLA, WLA, SA and GLA-S6 have d / h channels, which is
             their state size per channel too (TSS; that of SA is the number of earlier tokens).
         state_size: N of S6 and Mamba, for each of d channels.
+        state_sizes: for each layer the N of its own, None for what the other settings say: of S6
+            and Mamba that for each channel, of LA (even), GLA, WLA and GLA-S6 that of each head,
+            whose values keep their d / h channels. SA and Hyena have none. None for all layers.
         intermediate_size: of the SwiGLU; None for 8 d / 3, rounded up to a multiple of 8.
         decay_rank: inner width of the gates `W_A2 W_A1`.
         decay_temperature: beta, `A = sigmoid(..) ** (1 / beta)` in GLA and WLA.
@@ -42,7 +47,8 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         initializer_range: standard deviation of embeddings before training.
 
     Raises:
-        InvalidInputError: no mixers, unknown ones, or heads that do not divide the width.
+        InvalidInputError: no mixers, unknown ones, heads that do not divide the width, or state
+            sizes that the mixers cannot have.
 
     Source: Parnichkun et al., ICML 2025, appendix D.2.
 
@@ -62,6 +68,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         hidden_size: int = 64,
         num_attention_heads: int = 4,
         state_size: int = 16,
+        state_sizes: Sequence[int | None] | None = None,
         intermediate_size: int | None = None,
         decay_rank: int = 16,
         decay_temperature: float = 16.0,
@@ -79,6 +86,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         self.hidden_size = hidden_size
         self.num_attention_heads = num_attention_heads
         self.state_size = state_size
+        self.state_sizes = None if state_sizes is None else list(state_sizes)
         self.intermediate_size = intermediate_size or -(-hidden_size // 3) * 8
         self.decay_rank = decay_rank
         self.decay_temperature = decay_temperature
@@ -103,6 +111,16 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         """Channels of a head, d / h."""
         return self.hidden_size // self.num_attention_heads
 
+    def own_state_size(self, layer: int) -> int | None:
+        """The entry of `state_sizes` for a layer, None where the other settings say it.
+
+        Example:
+            >>> from hf_ess.synthetics import SyntheticConfig
+            >>> SyntheticConfig(["GLA", "S6"], state_sizes=[8, None]).own_state_size(0)
+            8
+        """
+        return None if self.state_sizes is None else self.state_sizes[layer]
+
 
 def _check(config: SyntheticConfig) -> None:
     unknown = sorted(set(config.mixers) - set(MIXERS))
@@ -126,3 +144,30 @@ def _check(config: SyntheticConfig) -> None:
             f"Rotary embeddings turn pairs of channels; a head has {config.head_dim} of them.",
             fix="Choose an even hidden_size / num_attention_heads for LA and SA.",
         )
+    if config.state_sizes is not None:
+        _check_state_sizes(config.mixers, config.state_sizes)
+
+
+def _check_state_sizes(mixers: list[str], sizes: list[int | None]) -> None:
+    if len(sizes) != len(mixers):
+        raise InvalidInputError(
+            f"{len(sizes)} state sizes do not fit {len(mixers)} mixers.",
+            fix="Give one for each layer, None where the other settings say it.",
+        )
+    for layer, (mixer, size) in enumerate(zip(mixers, sizes, strict=True)):
+        if size is None:
+            continue
+        if mixer in STATELESS:
+            raise InvalidInputError(
+                f"Layer {layer} is {mixer}, whose state grows with the text: it has no state size.",
+                fix="Give None for this layer.",
+            )
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InvalidInputError(
+                f"The state size of layer {layer} must be a positive whole number, got {size!r}."
+            )
+        if mixer in ROTARY and size % 2:
+            raise InvalidInputError(
+                f"Rotary embeddings turn pairs of channels; layer {layer} has {size} of them.",
+                fix="Choose an even state size for LA.",
+            )

@@ -19,21 +19,24 @@ from hf_ess.synthetics.scans import chunk_gla, chunk_linear_attn
 
 
 class HeadedMixer(nn.Module):
-    """Queries, keys, values and output of h heads of d / h channels, `[B, L, d]` to `[B, L, d]`."""
+    """Queries, keys, values and output of h heads, `[B, L, d]` to `[B, L, d]`.
 
-    def __init__(self, config: SyntheticConfig) -> None:
+    Values have d / h channels for each head, queries and keys N, by default as many.
+    """
+
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
         super().__init__()
         width = config.hidden_size
-        self.head_dim = config.head_dim
         self.heads = config.num_attention_heads
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, width, bias=False)
+        self.state_size = config.head_dim if state_size is None else state_size
+        self.q_proj = nn.Linear(width, self.heads * self.state_size, bias=False)
+        self.k_proj = nn.Linear(width, self.heads * self.state_size, bias=False)
         self.v_proj = nn.Linear(width, width, bias=False)
         self.o_proj = nn.Linear(width, width, bias=False)
 
     def split(self, features: Tensor) -> Tensor:
-        """`[B, L, d]` as `[B, L, h, d / h]`."""
-        return features.reshape(*features.shape[:-1], -1, self.head_dim)
+        """`[B, L, h * N]` as `[B, L, h, N]`."""
+        return features.unflatten(-1, (self.heads, -1))
 
     def joined(self, mixed: Tensor) -> Tensor:
         """The output `[B, L, d]` of heads `[B, L, h, d / h]`."""
@@ -41,7 +44,7 @@ class HeadedMixer(nn.Module):
         return output
 
     def features(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, and values, each `[B, L, h, d / h]`."""
+        """Queries `[B, L, h, N]`, keys `[B, L, h, N]`, and values `[B, L, h, d / h]`."""
         projections = self.q_proj, self.k_proj, self.v_proj
         query, key, value = (self.split(project(hidden_states)) for project in projections)
         return query, key, value
@@ -51,17 +54,30 @@ class HeadedMixer(nn.Module):
 
 
 class LinearAttention(HeadedMixer):
-    """LA: `A = I`, rotary embeddings on B and C."""
+    """LA: `A = I`, rotary embeddings on B and C.
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
+    With a state size of its own it knows how fast each pair of channels of each head turns, so
+    that pairs which are left of a larger state turn as before: by `theta^(-turns[0] / turns[1])`,
+    whole numbers, which no change of the dtype rounds.
+    """
+
+    turns: Tensor | None
+
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
         self.theta = config.rope_theta
+        turns = None if state_size is None else standard_turns(state_size, self.heads)
+        self.register_buffer("turns", turns)
 
     def forward(self, hidden_states: Tensor, masks: Masks = UNMASKED) -> Tensor:
         query, key, value = self.features(hidden_states)
-        query, key = (rotated(features, self.theta) for features in (query, key))
+        query, key = (rotated(features, self.theta, self.turns) for features in (query, key))
         mixed = chunk_linear_attn(query, key, value, scale=1.0)
         return self.joined(mixed)
+
+    def reset_parameters(self) -> None:
+        if self.turns is not None:
+            init.copy_(self.turns, standard_turns(self.state_size, self.heads))
 
 
 class DecayedMixer(HeadedMixer):
@@ -69,7 +85,7 @@ class DecayedMixer(HeadedMixer):
 
     @abstractmethod
     def log_decay(self, hidden_states: Tensor) -> Tensor:
-        """`[B|1, L|1, h, d / h]`, at most 0, in float32 at least."""
+        """`[B|1, L|1, h, N]`, at most 0, in float32 at least."""
 
     def forward(self, hidden_states: Tensor, masks: Masks = UNMASKED) -> Tensor:
         query, key, value = self.features(hidden_states)
@@ -80,10 +96,10 @@ class DecayedMixer(HeadedMixer):
 class WeightedLinearAttention(DecayedMixer):
     """WLA: `A = diag(sigmoid(a) ^ (1 / beta))` with learned a, 0 before training."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
         self.temperature = config.decay_temperature
-        self.decay_logits = nn.Parameter(torch.zeros(self.heads, self.head_dim))
+        self.decay_logits = nn.Parameter(torch.zeros(self.heads, self.state_size))
 
     def log_decay(self, hidden_states: Tensor) -> Tensor:
         return _log_sigmoid(self.decay_logits, self.temperature)[None, None]
@@ -95,22 +111,21 @@ class WeightedLinearAttention(DecayedMixer):
 class GatedMixer(DecayedMixer):
     """Gates `W_A2 W_A1 u` for each channel of each head."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
-        width = config.hidden_size
-        self.gate_down = nn.Linear(width, config.decay_rank, bias=False)
-        self.gate_up = nn.Linear(config.decay_rank, width, bias=False)
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
+        self.gate_down = nn.Linear(config.hidden_size, config.decay_rank, bias=False)
+        self.gate_up = nn.Linear(config.decay_rank, self.heads * self.state_size, bias=False)
 
     def gate(self, hidden_states: Tensor) -> Tensor:
-        """`[B, L, h, d / h]`."""
+        """`[B, L, h, N]`."""
         return self.split(self.gate_up(self.gate_down(hidden_states)))
 
 
 class GatedLinearAttention(GatedMixer):
     """GLA: `A_i = diag(sigmoid(W_A2 W_A1 u_i) ^ (1 / beta))`."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
         self.temperature = config.decay_temperature
 
     def log_decay(self, hidden_states: Tensor) -> Tensor:
@@ -120,10 +135,10 @@ class GatedLinearAttention(GatedMixer):
 class SelectiveLinearAttention(GatedMixer):
     """GLA-S6: `A_i = exp(-[1 .. N] / alpha softplus(W_A2 W_A1 u_i))`; the rates are learned."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
         self.alpha = config.alpha
-        self.log_rate = nn.Parameter(torch.zeros(self.heads, self.head_dim))
+        self.log_rate = nn.Parameter(torch.zeros(self.heads, self.state_size))
 
     def log_decay(self, hidden_states: Tensor) -> Tensor:
         gate = self.gate(hidden_states)
@@ -131,7 +146,7 @@ class SelectiveLinearAttention(GatedMixer):
         return -self.log_rate.to(gate.dtype).exp() * functional.softplus(gate)
 
     def reset_parameters(self) -> None:
-        channels = torch.arange(1, self.head_dim + 1, device=self.log_rate.device)
+        channels = torch.arange(1, self.state_size + 1, device=self.log_rate.device)
         init.copy_(self.log_rate, (channels / self.alpha).log().expand_as(self.log_rate))
 
 
@@ -145,7 +160,7 @@ class SoftmaxAttention(HeadedMixer):
         super().__init__(config)
         self.config = config
         self.theta = config.rope_theta
-        self.scaling = self.head_dim**-0.5
+        self.scaling = config.head_dim**-0.5
 
     def forward(self, hidden_states: Tensor, masks: Masks = UNMASKED) -> Tensor:
         query, key, value = self.features(hidden_states)
@@ -202,8 +217,10 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def rotated(features: Tensor, theta: float) -> Tensor:
+def rotated(features: Tensor, theta: float, turns: Tensor | None = None) -> Tensor:
     """Rotary embedding of `[B, L, h, N]`: token i turns the pair (n, n + N/2) by `i theta^(-2n/N)`.
+
+    With `turns` `[2, h, N/2]` it turns by `i theta^(-turns[0] / turns[1])`.
 
     Source: Su et al., "RoFormer", 2021, eq. 34.
 
@@ -214,13 +231,25 @@ def rotated(features: Tensor, theta: float) -> Tensor:
     """
     length, width = features.shape[1], features.shape[-1]
     wide = torch.promote_types(features.dtype, torch.float32)
-    pairs = torch.arange(0, width, 2, device=features.device, dtype=wide)
+    turns = standard_turns(width, 1) if turns is None else turns
+    exponents = -torch.div(*turns.to(features.device, wide))
     steps = torch.arange(length, device=features.device, dtype=wide)
-    angles = steps[:, None, None] * theta ** (-pairs / width)
+    angles = steps[:, None, None] * theta**exponents
     cos, sin = angles.cos(), angles.sin()
     first, second = features.to(wide).chunk(2, dim=-1)
     turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
     return turned.to(features.dtype)
+
+
+def standard_turns(width: int, heads: int) -> Tensor:
+    """`2n` and N of each pair n of N = `width` channels, int64 `[2, heads, N/2]`.
+
+    Example:
+        >>> standard_turns(4, 1).tolist()
+        [[[0, 2]], [[4, 4]]]
+    """
+    pairs = torch.arange(0, width, 2)
+    return torch.stack([pairs, torch.full_like(pairs, width)])[:, None].repeat(1, heads, 1)
 
 
 def _log_sigmoid(gate: Tensor, temperature: float) -> Tensor:

@@ -55,10 +55,12 @@ class SwiGLU(nn.Module):
 class SyntheticLayer(nn.Module):
     """A mixer and a SwiGLU, each behind a norm and beside a residual connection."""
 
-    def __init__(self, config: SyntheticConfig, mixer: str) -> None:
+    def __init__(self, config: SyntheticConfig, number: int) -> None:
         super().__init__()
+        size = config.own_state_size(number)
+        sizes = {} if size is None else {"state_size": size}
         self.mixer_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mixer = MIXER_CLASSES[mixer](config)
+        self.mixer = MIXER_CLASSES[config.mixers[number]](config, **sizes)
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = SwiGLU(config)
 
@@ -97,7 +99,9 @@ class SyntheticForCausalLM(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: SyntheticConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(SyntheticLayer(config, mixer) for mixer in config.mixers)
+        self.layers = nn.ModuleList(
+            SyntheticLayer(config, n) for n in range(config.num_hidden_layers)
+        )
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()

@@ -26,9 +26,9 @@ class SelectiveStateSpace(nn.Module):
     `C = W_C u`; the rates [1 .. N] are learned and have these values before training.
     """
 
-    def __init__(self, config: SyntheticConfig) -> None:
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
         super().__init__()
-        width, state = config.hidden_size, config.state_size
+        width, state = config.hidden_size, state_size or config.state_size
         self.in_proj = nn.Linear(width, width, bias=False)
         self.dt_proj = nn.Linear(width, width)
         self.b_proj = nn.Linear(width, state, bias=False)
@@ -76,8 +76,8 @@ class SelectiveStateSpace(nn.Module):
 class Mamba(SelectiveStateSpace):
     """S6 behind a short convolution and silu, with a direct term and a gate."""
 
-    def __init__(self, config: SyntheticConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
+        super().__init__(config, state_size)
         width = config.hidden_size
         self.gate_proj = nn.Linear(width, width, bias=False)
         self.conv1d = nn.Conv1d(width, width, config.conv_kernel, groups=width)

@@ -22,17 +22,23 @@ from model_adapters import LayerOperator
 WIDTH, HEADS, STATE = 16, 2, 6
 HEAD = WIDTH // HEADS
 TEMPERATURE, ALPHA, THETA = 4.0, 8.0, 100.0
+# A state of its own for each layer, as a truncated model has it, and pairs that are left of LA's.
+OWN = 4
+LEFT = ((0, 2), (1, 3))
 
 Naive = Callable[[nn.Module, Tensor], Tensor]
 
 
-def model_of(*mixers: str, attention: str | None = None) -> SyntheticForCausalLM:
+def model_of(
+    *mixers: str, attention: str | None = None, own: int | None = None
+) -> SyntheticForCausalLM:
     config = SyntheticConfig(
         mixers,
         vocab_size=60,
         hidden_size=WIDTH,
         num_attention_heads=HEADS,
         state_size=STATE,
+        state_sizes=[own] * len(mixers),
         decay_temperature=TEMPERATURE,
         alpha=ALPHA,
         rope_theta=THETA,
@@ -45,6 +51,9 @@ def model_of(*mixers: str, attention: str | None = None) -> SyntheticForCausalLM
         for weight in model.parameters():
             if weight.min() == weight.max():
                 weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.3)
+        for name, turns in model.named_buffers():
+            assert name.endswith("turns")
+            turns.copy_(torch.tensor([LEFT, ((HEAD // 2,) * 2,) * HEADS]))
     return model
 
 
@@ -56,14 +65,17 @@ def naive_of(of_mixer: Naive, model: nn.Module, ids: Tensor) -> list[Tensor]:
 
 def heads_of(projection: nn.Linear, hidden: Tensor) -> Tensor:
     """`[B, h, L, N]`."""
-    return projection(hidden).unflatten(-1, (HEADS, HEAD)).transpose(1, 2)
+    return projection(hidden).unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
 
 def turned(features: Tensor) -> Tensor:
     """Each pair as a complex number, times `exp(i t angle)`."""
-    pairs = torch.complex(features[..., : HEAD // 2], features[..., HEAD // 2 :])
+    pairs = torch.complex(*features.chunk(2, -1))
     steps = torch.arange(features.shape[2], dtype=torch.float64)[:, None]
-    angles = steps * THETA ** (-2 * torch.arange(HEAD // 2, dtype=torch.float64) / HEAD)
+    numbers = torch.arange(HEAD // 2, dtype=torch.float64)[None]
+    if pairs.shape[-1] == OWN // 2:
+        numbers = torch.tensor(LEFT, dtype=torch.float64)
+    angles = steps * THETA ** (-2 * numbers[:, None] / HEAD)
     pairs = pairs * torch.polar(torch.ones_like(angles), angles)
     return torch.cat([pairs.real, pairs.imag], -1)
 
@@ -104,7 +116,7 @@ def naive_gla(mixer: nn.Module, hidden: Tensor) -> Tensor:
 def naive_gla_s6(mixer: nn.Module, hidden: Tensor) -> Tensor:
     query, key = (heads_of(part, hidden) for part in (mixer.q_proj, mixer.k_proj))
     gate = heads_of(mixer.gate_up, hidden @ mixer.gate_down.weight.T)
-    rates = torch.arange(1, HEAD + 1, dtype=torch.float64) / ALPHA
+    rates = torch.arange(1, key.shape[-1] + 1, dtype=torch.float64) / ALPHA
     torch.testing.assert_close(mixer.log_rate.exp(), rates.expand(HEADS, -1), rtol=1e-6, atol=0.0)
     return entries(query, key, (-mixer.log_rate.exp()[:, None] * functional.softplus(gate)).exp())
 
@@ -123,7 +135,7 @@ def naive_state_space(mixer: nn.Module, hidden: Tensor) -> Tensor:
 
 def rates(mixer: nn.Module) -> Tensor:
     found = mixer.log_rate.exp()
-    expected = torch.arange(1, STATE + 1, dtype=torch.float64).expand(WIDTH, -1)
+    expected = torch.arange(1, found.shape[-1] + 1, dtype=torch.float64).expand(WIDTH, -1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
     return found[:, None]
 
@@ -148,10 +160,17 @@ def naive_hyena(mixer: nn.Module, hidden: Tensor) -> Tensor:
     return operator
 
 
-def _case(mixer: str, naive: Naive, state: int | None, *, attention: str | None = None) -> Case:
+def _case(
+    mixer: str,
+    naive: Naive,
+    state: int | None,
+    *,
+    attention: str | None = None,
+    own: int | None = None,
+) -> Case:
     return Case(
-        name=mixer if attention is None else f"{mixer}-{attention}",
-        build=partial(model_of, mixer, mixer, attention=attention),
+        name="-".join(str(part) for part in (mixer, attention, own) if part),
+        build=partial(model_of, mixer, mixer, attention=attention, own=own),
         naive=partial(naive_of, naive),
         state_sizes=(state, state),
         receiver="out_proj" if mixer in ("S6", "Mamba", "Hyena") else "o_proj",
@@ -165,7 +184,7 @@ class _Synthetic(RecurrentConformance):
 
 class TestLinearAttention(_Synthetic):
     mixer = "linear attention"
-    cases = (_case("LA", naive_la, HEAD),)
+    cases = (_case("LA", naive_la, HEAD), _case("LA", naive_la, OWN, own=OWN))
 
 
 class TestDecayedLinearAttention(_Synthetic):
@@ -174,6 +193,9 @@ class TestDecayedLinearAttention(_Synthetic):
         _case("GLA", naive_gla, HEAD),
         _case("WLA", naive_wla, HEAD),
         _case("GLA-S6", naive_gla_s6, HEAD),
+        _case("GLA", naive_gla, OWN, own=OWN),
+        _case("WLA", naive_wla, OWN, own=OWN),
+        _case("GLA-S6", naive_gla_s6, OWN, own=OWN),
     )
 
 
@@ -187,7 +209,12 @@ class TestSoftmaxAttention(AdapterConformance):
 
 class TestStateSpaces(_Synthetic):
     mixer = "mamba"
-    cases = (_case("S6", naive_state_space, STATE), _case("Mamba", naive_state_space, STATE))
+    cases = (
+        _case("S6", naive_state_space, STATE),
+        _case("Mamba", naive_state_space, STATE),
+        _case("S6", naive_state_space, OWN, own=OWN),
+        _case("Mamba", naive_state_space, OWN, own=OWN),
+    )
 
 
 class TestHyena(_Synthetic):

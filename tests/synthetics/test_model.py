@@ -37,6 +37,29 @@ def test_all_mixers_survive_saving(tmp_path) -> None:
     assert AutoConfig.from_pretrained(tmp_path).mixers == list(MIXERS)
 
 
+def test_state_sizes_of_layers_survive_saving(tmp_path) -> None:
+    mixers = [mixer for mixer in MIXERS if mixer not in ("SA", "Hyena")]
+    sizes = [2, None, 3, 12, 5, None]
+    model = build_model(config_of(*mixers, "SA", state_sizes=[*sizes, None]))
+    model.layers[0].mixer.turns[0] = 1
+    model.bfloat16().save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert again.config.state_sizes == [*sizes, None]
+    assert again.layers[0].mixer.turns.tolist() == [[[1], [1]], [[2], [2]]]
+    assert torch.equal(logits_of(again), logits_of(model))
+    report = hf_ess.analyze(again.float(), IDS, progress=False)
+    assert all(layer.verified for layer in report.layers)
+    expected = [own or default for own, default in zip(sizes, (8, 8, 8, 8, 16, 16), strict=True)]
+    assert [layer.state_size for layer in report.layers] == [*expected, None]
+
+
+def test_a_state_size_of_its_own_that_is_the_usual_one_changes_nothing() -> None:
+    model = build_model(config_of("LA", "GLA", "S6"))
+    same = build_model(config_of("LA", "GLA", "S6", state_sizes=[8, 8, 16]))
+    assert torch.equal(logits_of(model), logits_of(same))
+    assert set(same.state_dict()) - set(model.state_dict()) == {"layers.0.mixer.turns"}
+
+
 def test_a_checkpoint_with_missing_weights_gets_those_of_a_new_model(tmp_path) -> None:
     model = build_model(config_of("S6", "WLA"))
     kept = {name: value for name, value in model.state_dict().items() if "mixer." not in name}
@@ -125,6 +148,12 @@ def test_vectors_instead_of_tokens() -> None:
         ({"mixers": ["SA"], "hidden_size": 12}, "even hidden_size / num_attention_heads"),
         ({"mixers": ["S6"], "state_size": 0}, "state_size must be positive, got 0"),
         ({"mixers": ["GLA-S6"], "alpha": -1.0}, "alpha must be positive"),
+        ({"mixers": ["GLA", "S6"], "state_sizes": [4]}, "1 state sizes do not fit 2 mixers"),
+        ({"mixers": ["S6"], "state_sizes": [0]}, "layer 0 must be a positive whole number, got 0"),
+        ({"mixers": ["S6"], "state_sizes": [True]}, "must be a positive whole number, got True"),
+        ({"mixers": ["LA"], "state_sizes": [3]}, "turn pairs of channels; layer 0 has 3"),
+        ({"mixers": ["GLA", "SA"], "state_sizes": [4, 4]}, "Layer 1 is SA, whose state grows"),
+        ({"mixers": ["Hyena"], "state_sizes": [4]}, "Layer 0 is Hyena, whose state grows"),
     ],
 )
 def test_wrong_configurations_are_refused(wrong, said: str) -> None:
