@@ -36,7 +36,7 @@ class HeadedMixer(nn.Module):
 
     def split(self, features: Tensor) -> Tensor:
         """`[B, L, h * N]` as `[B, L, h, N]`."""
-        return features.unflatten(-1, (self.heads, -1))
+        return features.reshape(*features.shape[:-1], self.heads, -1)
 
     def joined(self, mixed: Tensor) -> Tensor:
         """The output `[B, L, d]` of heads `[B, L, h, d / h]`."""
