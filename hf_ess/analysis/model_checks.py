@@ -33,18 +33,13 @@ def check_model(model: Any) -> None:
             f"Cannot analyse an object of type {type(model).__name__}.",
             fix="Pass a loaded model, a Hub id, a local folder, or the path of a .gguf file.",
         )
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} is an encoder-decoder: its encoder is not causal.",
-            fix="Analyse the decoder as a causal language model (AutoModelForCausalLM).",
-        )
+    check_module(model)
     if "input_ids" not in forward_parameters(model):
         raise UnsupportedModelError(
             f"{type(model).__name__} does not take token ids (no `input_ids` in its forward).",
             causes=["it is a vision or audio model", "it is one module of a language model"],
             fix="Pass a causal language model.",
         )
-    _check_weights_are_here(model)
 
 
 def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
@@ -53,7 +48,7 @@ def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
     Raises:
         InvalidInputError: an id lies beyond the vocabulary.
     """
-    size = getattr(_input_embeddings(model), "num_embeddings", None)
+    size = getattr(input_embeddings(model), "num_embeddings", None)
     if size is None:
         return
     for number, ids in enumerate(samples):
@@ -99,6 +94,28 @@ def forward_parameters(model: nn.Module) -> set[str]:
     return set(inspect.signature(model.forward).parameters)
 
 
+def forward_options(model: nn.Module, length: int) -> dict[str, Any]:
+    """What a forward pass is told besides its inputs: no cache, and no logits but the last."""
+    known = forward_parameters(model)
+    # Not the number 1, for which gemma4 computes its upper layers at the last token only.
+    options = {"use_cache": False, "logits_to_keep": torch.tensor([length - 1])}
+    return {name: value for name, value in options.items() if name in known}
+
+
+def check_module(model: nn.Module) -> None:
+    """Refuses a module that is not causal by design, or that has no weights to run with.
+
+    Raises:
+        UnsupportedModelError: an encoder-decoder, or weights on the meta device.
+    """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is an encoder-decoder: its encoder is not causal.",
+            fix="Analyse the decoder as a causal language model (AutoModelForCausalLM).",
+        )
+    _check_weights_are_here(model)
+
+
 def _check_weights_are_here(model: nn.Module) -> None:
     on_meta = [name for name, device in execution_devices(model).items() if device.type == "meta"]
     if on_meta:
@@ -112,12 +129,13 @@ def _check_weights_are_here(model: nn.Module) -> None:
 
 def input_device(model: nn.Module) -> torch.device:
     """Where the model wants its token ids."""
-    first = _input_embeddings(model) or model
+    first = input_embeddings(model) or model
     devices = (*execution_devices(first).values(), *execution_devices(model).values())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
-def _input_embeddings(model: nn.Module) -> nn.Module | None:
+def input_embeddings(model: nn.Module) -> nn.Module | None:
+    """The module that makes vectors of token ids, None where the model names none."""
     try:
         return getattr(model, "get_input_embeddings", lambda: None)()
     except NotImplementedError:

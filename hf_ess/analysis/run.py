@@ -19,10 +19,11 @@ from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
     explained_length,
-    forward_parameters,
+    forward_options,
     input_device,
     non_finite_error,
 )
+from hf_ess.analysis.one_pass import of_other_shape
 from hf_ess.analysis.processes import Alone, Team
 from hf_ess.analysis.provenance import library_versions, model_provenance
 from hf_ess.analysis.samples import Sample, equal_length_batches
@@ -192,13 +193,9 @@ class AnalysisRun:
         return found
 
     def _forward(self, ids: Tensor) -> Any:
-        known = forward_parameters(self.model)
-        # Not the number 1, for which gemma4 computes its upper layers at the last token only.
-        last = torch.tensor([ids.shape[1] - 1])
-        options = {"use_cache": False, "logits_to_keep": last}
-        chosen = {name: value for name, value in options.items() if name in known}
+        options = forward_options(self.model, ids.shape[1])
         with explained_length(self.model, ids.shape[1]):
-            return self.model(input_ids=ids.to(input_device(self.model)), **chosen)
+            return self.model(input_ids=ids.to(input_device(self.model)), **options)
 
     def _run_batch(self, batch: int, chosen: set[str], share: Share, done: LayerDone) -> None:
         numbers = self.batches[batch]
@@ -210,7 +207,7 @@ class AnalysisRun:
             if layer.name not in chosen:
                 return
             if (layer.operator.batch, layer.operator.length) != tuple(ids.shape):
-                self._refuse(_of_other_shape(layer, ids), batch)
+                self._refuse(of_other_shape(layer, tuple(ids.shape)), batch)
                 return
             if self.scope == MIXER != layer.scope:
                 self.gathering.core_only[layer.name] = layer.mixer
@@ -331,17 +328,6 @@ class AnalysisRun:
                 "layers": None if self.layers is None else list(self.layers),
             },
         }
-
-
-def _of_other_shape(layer: LayerOperator, ids: Tensor) -> RefusedLayer:
-    operator = layer.operator
-    return RefusedLayer(
-        layer.name,
-        layer.index,
-        layer.mixer,
-        f"it mixes {operator.batch} x {operator.length} positions, the text has "
-        f"{ids.shape[0]} x {ids.shape[1]} tokens",
-    )
 
 
 def nothing_to_measure(model: nn.Module, found: Survey) -> UnsupportedModelError:
