@@ -11,6 +11,7 @@ from hf_ess.operators.attention_variants import (
     DifferentialAttentionOperator,
     PlacedAttentionOperator,
 )
+from hf_ess.operators.channel_products import channel_gram, distance_bound
 from hf_ess.operators.compositions import ColumnScaled, Product, RowScaled, Sum
 from hf_ess.operators.convolution import ConvolutionOperator, ModalConvolution
 from hf_ess.operators.dense import DenseOperator, future_share
@@ -64,6 +65,8 @@ __all__ = [
     "Sum",
     "Transition",
     "block_future_share",
+    "channel_gram",
+    "distance_bound",
     "future_share",
     "realization",
     "residual_bound",

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_ess.errors import InvalidInputError
+from hf_ess.errors import InvalidInputError, UnsupportedMixerError
 from hf_ess.operators.features import Feature, Span, common_size
 from hf_ess.operators.graphs import multiply_into
 from hf_ess.operators.recurrent import RecurrentOperator, Stretch
-from hf_ess.operators.steps import groups_last, planar, room_for
+from hf_ess.operators.steps import DiagonalSteps, groups_last, planar, room_for
 from hf_ess.operators.transitions import Transition
 
 READS = ("after", "before")
+
+
+class Channels(NamedTuple):
+    """What the N channels of a diagonal state do in s steps, each `[B, g, s, N]` in float64.
+
+    `h_in = decay_in h_(i-1)n + write_in u_i`, `y_i = sum_n read_in h_in + direct_i u_i`, with
+    `direct` `[B, g, s]`.
+    """
+
+    decay: Tensor
+    write: Tensor
+    read: Tensor
+    direct: Tensor
 
 
 class StateSpaceOperator(RecurrentOperator):
@@ -128,6 +142,29 @@ class StateSpaceOperator(RecurrentOperator):
         """
         everything = Span(slice(0, self.groups), self.groups, 0, self.length)
         return self.transition.steps(everything).from_identity(self._state)
+
+    def channels(self, groups: slice, start: int, stop: int) -> Channels:
+        """Steps start..stop-1 of the chosen groups, channel by channel of the state.
+
+        Raises:
+            UnsupportedMixerError: channels of the state are mixed or complex, or read before they
+                are updated.
+        """
+        span = Span(groups, self.groups, start, stop)
+        steps = self.transition.steps(span)
+        if not isinstance(steps, DiagonalSteps) or self.is_complex or self.reads != "after":
+            raise UnsupportedMixerError("the channels of its state are not real and independent")
+        shape = self.batch, len(range(*groups.indices(self.groups))), stop - start
+        wide = *shape, self.width
+        direct = torch.zeros(1, 1, 1, dtype=torch.float64, device=self.device)
+        if self._direct is not None:
+            direct = self._direct.widened(span)
+        return Channels(
+            steps.decay.expand(wide),
+            _scaled(self._write, self._write_scale, span).expand(wide),
+            _scaled(self._read, self._read_scale, span).expand(wide),
+            direct.expand(shape),
+        )
 
     def for_each_channel(self, channels: int) -> StateSpaceOperator:
         """The same recurrence once for every channel of a group, `[B, G * channels, L, L]`.
