@@ -1,0 +1,63 @@
+"""One process at a time in the folder of a run, and one configuration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hf_ess.errors import InvalidInputError
+from hf_ess.lab.results import CONFIG
+from hf_ess.lab.run_config import RunConfig, differences
+from hf_ess.lab.training_state import replace_file
+from hf_ess.report.files import translated_errors
+
+LOCK = ".lock"
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Holds the folder; the system lets go of it when the process ends, however it ends.
+
+    Systems without `fcntl` (Windows) lock nothing.
+
+    Raises:
+        InvalidInputError: another process is training there.
+        OutputPathError: the folder cannot be written.
+    """
+    with translated_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "a")  # noqa: SIM115
+    with file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InvalidInputError(
+                    f"Another process is training in {str(folder)!r}.",
+                    fix="Wait for it, end it, or choose another folder.",
+                ) from error
+        yield
+
+
+def claim(folder: Path, config: RunConfig) -> None:
+    """Writes the configuration into a new folder.
+
+    Raises:
+        InvalidInputError: the folder has another configuration; says what differs.
+        OutputPathError: the folder cannot be written.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        replace_file(path, config.to_yaml().encode())
+        return
+    different = differences(RunConfig.read(path), config)
+    if different:
+        raise InvalidInputError(
+            f"{str(folder)!r} holds a run of another configuration.",
+            causes=[f"{line} here" for line in different],
+            fix="Choose another folder.",
+        )

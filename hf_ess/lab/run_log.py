@@ -1,0 +1,79 @@
+"""The records of a run: a line of JSON for each step at which it was tested or measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_ess.errors import ReportError
+from hf_ess.lab.training_state import replace_file
+from hf_ess.report.files import translated_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOG = "log.jsonl"
+Record = dict[str, Any]
+# Lists of a record; the other entries are single values.
+LAYERS, REMARKS = "layers", "remarks"
+
+
+def append_record(folder: Path, record: Record) -> None:
+    """Adds a line, and waits until it has reached the disk.
+
+    Raises:
+        OutputPathError: the folder cannot be written, or its disk is full.
+    """
+    with translated_errors(folder), open(folder / LOG, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All complete lines; a last one that was cut off by a sudden end is left out.
+
+    Raises:
+        ReportError: another line is no JSON.
+    """
+    path = folder / LOG
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        return [json.loads(line) for line in lines[:-1]]
+    except json.JSONDecodeError as error:
+        raise ReportError(
+            f"{str(path)!r} is damaged: {error}.", fix="Remove the folder."
+        ) from error
+
+
+def keep_records(folder: Path, last_step: int) -> None:
+    """Removes the lines of later steps, which a training that goes on from there writes anew.
+
+    Raises:
+        ReportError: the file is damaged.
+        OutputPathError: the folder cannot be written.
+    """
+    kept = [record for record in read_records(folder) if record["step"] <= last_step]
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept)
+    replace_file(folder / LOG, text.encode())
+
+
+def log_rows(records: list[Record]) -> list[Record]:
+    """A row for each record and layer; one for the record where no ESS was measured."""
+    rows = []
+    for record in records:
+        shared = {key: record[key] for key in record if key not in (LAYERS, REMARKS)}
+        layers = record.get(LAYERS) or [{}]
+        rows += [shared | layer for layer in layers]
+    return rows
+
+
+def log_frame(records: list[Record]) -> pd.DataFrame:
+    """The rows of `log_rows` as a data frame, NaN where nothing was measured."""
+    import pandas as pd
+
+    return pd.DataFrame(log_rows(records))

@@ -1,0 +1,57 @@
+"""What the commands of the lab print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hf_ess.lab.results import RunResult
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleRenderable
+    from rich.table import Table
+
+ABSENT = "-"
+DIGITS = 4
+
+
+def result_tables(result: RunResult) -> list[ConsoleRenderable]:
+    """What a run came to, its ESS layer by layer, and what has to be known of that."""
+    from rich.text import Text
+
+    numbers = result.numbers
+    line = (
+        f"{result.config.task.name}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f} "
+        f"on {result.config.test_samples} texts after {result.config.steps} steps; "
+        f"{numbers['parameters']} parameters, {result.seconds:.0f} s"
+    )
+    remarks = [Text(remark) for remark in numbers["remarks"]]
+    return [Text(line), table_of(result.layers), *remarks]
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of named values, numbers to four digits."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        right = _is_numeric(row.get(name) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(Text(_shown(row.get(name))) for name in names))
+    return table
+
+
+def _is_numeric(values: Iterable[Any]) -> bool:
+    found = [value for value in values if value is not None]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value != value:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,168 @@
+"""The parts of one training: model, optimizer and texts; a step; a test; a record."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from hf_ess.errors import InvalidInputError, NonFiniteError
+from hf_ess.lab.batches import training_batch
+from hf_ess.lab.probing import measured
+from hf_ess.lab.run_config import RunConfig
+from hf_ess.lab.run_log import LAYERS, REMARKS, Record
+from hf_ess.lab.training_state import Counters
+from hf_ess.synthetics import accuracy, build_model
+from hf_ess.synthetics.tasks import NOT_ASKED
+
+
+class Training:
+    """A model, its optimizer, and what they train on.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        InvalidInputError: the device does not exist.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.device = _device(config.device)
+        dtype = getattr(torch, config.dtype)
+        model = build_model(config.model_config(), seed=config.seed)
+        self.model = model.to(self.device, dtype).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        self.regularizer = config.build_regularizer(self.model)
+        self.tests = config.task.test_texts(config.test_samples)
+        self.counters = Counters()
+
+    def step(self) -> None:
+        """Trains on the next batch.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is NaN or infinite; the weights are as before.
+        """
+        step = self.counters.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        self.optimizer.zero_grad()
+        loss, penalty = self._losses(step)
+        self._check(loss.item(), "loss")
+        torch.autograd.backward(loss if penalty is None else loss + penalty)
+        self._clip()
+        self.optimizer.step()
+        self.counters.step += 1
+        self.counters.loss_sum += loss.item()
+        self.counters.penalty_sum += 0.0 if penalty is None else penalty.item()
+        self.counters.loss_count += 1
+
+    def record(self, *, measure: bool) -> Record:
+        """Loss since the last record, loss and accuracy on the test set, and ESS if asked for.
+
+        Raises:
+            NonFiniteError: the loss on the test set is NaN or infinite.
+        """
+        count = self.counters.loss_count
+        test_loss, right = self._tested()
+        record: Record = {
+            "step": self.counters.step,
+            "learning_rate": learning_rate(self.config, max(self.counters.step - 1, 0)),
+            "loss": self.counters.loss_sum / count if count else None,
+        }
+        if self.regularizer is not None:
+            record["penalty"] = self.counters.penalty_sum / count if count else None
+        record |= {"test_loss": test_loss, "accuracy": right}
+        if measure:
+            probe = self.tests.input_ids[: self.config.probe_samples]
+            record[LAYERS], record[REMARKS] = measured(self.model, self.config, probe)
+        self.counters.loss_sum = self.counters.penalty_sum = 0.0
+        self.counters.loss_count = 0
+        return record
+
+    def _losses(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Cross entropy of the batch, and what the regularizer adds."""
+        texts = training_batch(self.config, step, self.device)
+
+        def loss() -> Tensor:
+            found: Tensor = self.model(input_ids=texts.input_ids, labels=texts.labels).loss
+            return found
+
+        if self.regularizer is None:
+            return loss(), None
+        with self.regularizer:
+            return loss(), self.regularizer()
+
+    def _clip(self) -> None:
+        parameters = [one for one in self.model.parameters() if one.grad is not None]
+        norm = get_total_norm([one.grad for one in parameters if one.grad is not None])
+        self._check(norm.item(), "norm of the gradient")
+        if self.config.gradient_clip is not None:
+            clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
+
+    @torch.no_grad()
+    def _tested(self) -> tuple[float, float]:
+        """Loss and accuracy on the test set, over its asked tokens."""
+        loss = right = asked = 0.0
+        batches = zip(
+            *(torch.split(tensor, self.config.batch_size) for tensor in self.tests), strict=True
+        )
+        for ids, labels in batches:
+            ids, labels = ids.to(self.device), labels.to(self.device)
+            output = self.model(input_ids=ids, labels=labels)
+            count = int((labels[:, 1:] != NOT_ASKED).sum())
+            loss += count * output.loss.item()
+            right += count * accuracy(output.logits, labels)
+            asked += count
+        self._check(loss, "loss on the test set")
+        return loss / asked, right / asked
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"The {what} is {value} at step {self.counters.step} of {self.config.steps}.",
+                causes=[
+                    f"a learning rate that is too high ({self.config.learning_rate:g})",
+                    "a regularizer with too large a weight",
+                ],
+                fix="Lower the learning rate, warm it up (warmup_steps), or limit the norm of "
+                "gradients (gradient_clip: 1.0), in a new folder.",
+            )
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """The rate of a step, counted from 0.
+
+    Example:
+        >>> from hf_ess.synthetics import Task
+        >>> config = RunConfig(Task("compression", {"length": 8}), steps=100,
+        ...                    learning_rate=0.1, warmup_steps=10, schedule="cosine")
+        >>> [round(learning_rate(config, step), 3) for step in (0, 9, 55, 99)]
+        [0.01, 0.1, 0.05, 0.0]
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    passed = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return config.learning_rate * (1 + math.cos(math.pi * passed)) / 2
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    try:
+        nn.Parameter(torch.zeros(1)).to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInputError(
+            f"The device {name!r} cannot be used: {error}.", fix="Choose auto, or cpu."
+        ) from error
+    return device

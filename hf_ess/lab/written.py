@@ -1,0 +1,112 @@
+"""Configurations as people write them: YAML, JSON, and `key=value` for a key with dots."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_ess.errors import InvalidInputError, InvalidTypeError
+
+# The field of a file that holds the axes of many runs; all others are those of one.
+SWEEP = "sweep"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 2e-3 as the number that everybody means; YAML 1.1 wants a point in it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
+
+
+def parsed(text: str, source: str) -> Any:
+    """What a text of YAML (or JSON, which is YAML) says.
+
+    Raises:
+        InvalidInputError: it is not YAML; the message says where.
+
+    Example:
+        >>> parsed("{rate: 2e-3, mixers: [GLA, SA]}", "a test")
+        {'rate': 0.002, 'mixers': ['GLA', 'SA']}
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        raise InvalidInputError(
+            f"{source} is not YAML{where}: {getattr(error, 'problem', None) or error}."
+        ) from error
+
+
+def read_written(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping that a file of YAML or JSON holds.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or is no YAML.
+        InvalidTypeError: it holds something else than a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInputError(f"{str(path)!r} cannot be read: {reason}.") from error
+    written = parsed(text, str(path))
+    if not isinstance(written, dict):
+        raise InvalidTypeError(f"{str(path)!r} must hold a mapping of names to values.")
+    return written
+
+
+def with_value(written: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy in which a key, with dots for what lies inside of others, has this value.
+
+    Raises:
+        InvalidInputError: the key is empty, or leads into something that is no mapping.
+
+    Example:
+        >>> with_value({"model": {"hidden_size": 64}}, "model.mixers", ["SA"])
+        {'model': {'hidden_size': 64, 'mixers': ['SA']}}
+    """
+    copy: dict[str, Any] = deepcopy(dict(written))
+    *path, last = key.split(".")
+    place: Any = copy
+    for name in path:
+        if place.get(name) is None:
+            place[name] = {}
+        place = place[name]
+        if not isinstance(place, dict):
+            raise InvalidInputError(f"{key!r} leads into {name!r}, which has no names inside.")
+    if not last or not all(path):
+        raise InvalidInputError(
+            f"{key!r} names no field.", fix="Write a field, or model.hidden_size and the like."
+        )
+    place[last] = deepcopy(value)
+    return copy
+
+
+def with_settings(written: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:
+    """A copy with the values of `key=value` words.
+
+    Raises:
+        InvalidInputError: a word has no `=`, its value is no YAML, or its key names no field.
+
+    Example:
+        >>> with_settings({"seed": 0}, ["seed=3", "task.pairs=8"])
+        {'seed': 3, 'task': {'pairs': 8}}
+    """
+    result = dict(written)
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InvalidInputError(f"{word!r} is not of the form key=value.")
+        result = with_value(result, key.strip(), parsed(value, f"The value of {key}"))
+    return result
