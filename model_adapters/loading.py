@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hf_ess.errors import InvalidInputError, ModelLoadError, UnsupportedModelError
+from hf_ess.shipped import means_shipped, shipped_folder
 from model_adapters.placement import DeviceMap, checked_device, checked_placement
 
 DTYPES = {
@@ -21,6 +22,8 @@ DTYPES = {
     "float16": torch.float16,
 }
 GGUF_MAGIC = b"GGUF"
+# Where a model keeps its backbone in no module of its own.
+HEAD = "lm_head."
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ def load(
     """Loads a causal language model and its tokenizer.
 
     Args:
-        source: a Hub id (`"org/name"`), a local folder, or the path of a `.gguf` file, whose
-            weights are dequantized to `dtype`.
+        source: a Hub id (`"org/name"`), a local folder, the path of a `.gguf` file, whose
+            weights are dequantized to `dtype`, or the name of a checkpoint that is shipped with
+            hf_ess (`"mqar-gla"`), unless there is a local folder of that name.
         dtype: a torch dtype or its name; the checkpoint's own by default, float32 for GGUF.
         device: where the whole model goes, the CPU by default.
         device_map: where its parts go instead, through accelerate: "auto" fills GPUs, then
@@ -138,18 +142,21 @@ def _load_pretrained(
     options: dict[str, Any],
     placement: dict[str, Any],
 ) -> LoadedModel:
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
+    import hf_ess.synthetics  # noqa: F401 - makes its models known to the auto classes
+
+    is_shipped = means_shipped(source)
+    if is_shipped:
+        path = shipped_folder(str(source))
     name = str(path) if path.is_dir() and str(source) else str(source)
     _check_name(name, path)
     try:
         config = AutoConfig.from_pretrained(name, **options)
     except Exception as error:
         raise _load_error(name, path, error) from error
-    if (
-        config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        and "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {})
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in (
+        getattr(config, "auto_map", None) or {}
     ):
         raise UnsupportedModelError(
             f"{name} is of type {config.model_type!r}, which is no causal language model.",
@@ -167,6 +174,8 @@ def _load_pretrained(
     except Exception as error:
         raise _load_error(name, path, error) from error
     _check_no_weight_is_missing(name, model, found)
+    if is_shipped:
+        model.config._name_or_path = str(source)
     return LoadedModel(model, _tokenizer(name, options))
 
 
@@ -191,8 +200,12 @@ def _check_name(name: str, path: Path) -> None:
 
 def _check_no_weight_is_missing(name: str, model: nn.Module, found: dict[str, Any]) -> None:
     """Random numbers stand in for weights that a checkpoint lacks; only a head may be so."""
-    backbone = f"{getattr(model, 'base_model_prefix', '')}."
-    missing = sorted(key for key in found["missing_keys"] if key.startswith(backbone))
+    prefix = getattr(model, "base_model_prefix", "")
+    missing = sorted(
+        key
+        for key in found["missing_keys"]
+        if (key.startswith(f"{prefix}.") if prefix else not key.startswith(HEAD))
+    )
     if missing:
         raise ModelLoadError(
             f"{name} has no values for {len(missing)} weights, first {missing[0]}.",

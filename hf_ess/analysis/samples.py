@@ -105,7 +105,8 @@ def _from_texts(texts: Sequence[str], tokenizer: Any | None) -> list[Sample]:
                 "the model was passed as an object, which does not carry its tokenizer",
                 "the checkpoint has no tokenizer, or one that needs trust_remote_code",
             ],
-            fix="Pass tokenizer=AutoTokenizer.from_pretrained(...), or token ids.",
+            fix="Pass tokenizer=AutoTokenizer.from_pretrained(...), or token ids (--ids at the "
+            "command line).",
         )
     samples = []
     for number, text in enumerate(texts):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
+from hf_ess.cli.analysed_inputs import TextOptions, analysed_inputs
 from hf_ess.cli.job_options import (
     JobNamespaceOption,
     JobOption,
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
-STDIN = Path("-")
 
 
 def analyze(
     ctx: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="Hub id (org/name), local folder, or path of a .gguf file.")
+        str,
+        typer.Argument(
+            help="Hub id (org/name), local folder, path of a .gguf file, or a shipped checkpoint "
+            "(mqar-gla, ...)."
+        ),
     ],
     text: Annotated[
         list[str] | None, typer.Option("--text", help="Text to analyse; may be repeated.")
@@ -43,6 +47,14 @@ def analyze(
     file: Annotated[
         list[Path] | None,
         typer.Option("--file", help="File with a text; may be repeated; - is stdin."),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="File with token ids in place of texts, one text a line; - is stdin."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Texts of its own task, for a trained synthetic model. [8]"),
     ] = None,
     positions: Annotated[
         str,
@@ -109,7 +121,8 @@ def analyze(
     import hf_ess
 
     rank, processes = launched_processes()
-    texts = _texts(text, file, stdin_allowed=processes == 1)
+    given = TextOptions(text, file, ids, samples)
+    measured_on = analysed_inputs(model, given, stdin_allowed=processes == 1)
     arguments: dict[str, Any] = {
         "positions": parsed_positions(positions, "--positions"),
         "tolerances": tuple(tolerance) if tolerance else (1e-1, 1e-3, 1e-5),
@@ -131,22 +144,25 @@ def analyze(
     on_the_hub.check()
     if job is not None:
         if rank == 0:
-            run_as_job(ctx, on_the_hub, model, texts)
+            run_as_job(ctx, on_the_hub, model, measured_on.texts)
         return
     if out is not None and rank == 0:
         from hf_ess.report import check_writable
 
         check_writable(out, REPORT_BYTES, remove_created=True)
     try:
-        report = hf_ess.analyze(model, texts, **arguments)
+        report = hf_ess.analyze(model, measured_on.inputs, **arguments)
     except hf_ess.AnalysisInterrupted as interruption:
         _keep_incomplete(interruption.report, out)
         raise
     if rank > 0:
         return
+    report.provenance |= measured_on.facts
     # Saved first: whoever reads our output may close it early.
     written = [] if out is None else _save(report, out, plots)
     _print(report, output)
+    if measured_on.note:
+        print(measured_on.note, file=sys.stderr)
     for path in written:
         print(f"wrote {path}", file=sys.stderr)
 
@@ -182,39 +198,6 @@ def _parsed_window(words: str | None) -> Any:
         return None
     numbers = whole_numbers(words, "--window")
     return tuple(numbers) if "," in words else numbers[0]
-
-
-def _texts(texts: list[str] | None, files: list[Path] | None, *, stdin_allowed: bool) -> list[str]:
-    """The texts of the options, or of stdin where there are none."""
-    chosen = list(texts or [])
-    if not stdin_allowed and (STDIN in (files or []) or not (chosen or files)):
-        raise InvalidInputError(
-            "Several processes cannot read one stdin.", fix="Give --text or --file."
-        )
-    chosen += [_read(path) for path in files or []]
-    if chosen:
-        return chosen
-    if sys.stdin.isatty():
-        raise InvalidInputError(
-            "There is no text to analyse.",
-            fix="Give --text, --file, or pipe a text into the command.",
-        )
-    return [_read(STDIN)]
-
-
-def _read(path: Path) -> str:
-    name = "stdin" if path == STDIN else str(path)
-    try:
-        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"{name} is not UTF-8 text: {error.reason} at byte {error.start}.",
-            causes=["it is no text file", "it is in another encoding"],
-            fix="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
-        ) from error
-    except OSError as error:
-        raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def _print(report: ESSReport, output: Format) -> None:

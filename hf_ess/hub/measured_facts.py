@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hf_ess.hub.repeat_command import settings_of
+from hf_ess.hub.repeat_command import own_texts_of, settings_of
 from hf_ess.report import ESSReport, LayerESS, SampleInfo
 from hf_ess.report.conditions import Conditions
 from hf_ess.report.publication import is_local
@@ -43,6 +43,7 @@ def _facts(report: ESSReport) -> Iterator[tuple[str, str]]:
     yield "revision", _word(known.get("revision"))
     yield "class", _word(known.get("model_class"))
     yield "texts", texts_in_words(report)
+    yield "source of the texts", "the model's own task" if own_texts_of(report) else ""
     yield "SHA-256", _hashes(report)
     yield "positions", conditions.positions_in_words()
     yield "tolerances", _tolerances(report)

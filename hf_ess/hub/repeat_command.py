@@ -71,7 +71,18 @@ def _model(report: ESSReport, repo_id: str | None) -> str:
     return repo_id if repo_id is not None and HUB_ID.fullmatch(repo_id) else PLACEHOLDER
 
 
+def own_texts_of(report: ESSReport) -> int | None:
+    """How many texts were of the model's own task, None where others were given."""
+    samples = report.provenance.get("samples_of_own_task")
+    is_number = isinstance(samples, int) and not isinstance(samples, bool)
+    return samples if is_number and samples == len(report.samples) else None
+
+
 def _files(report: ESSReport) -> Iterator[str]:
+    own = own_texts_of(report)
+    if own is not None:
+        yield from ("--samples", str(own))
+        return
     for number in range(1, len(report.samples) + 1):
         yield from ("--file", "text.txt" if len(report.samples) == 1 else f"text-{number}.txt")
 
@@ -146,6 +157,8 @@ def _can_be_written(layer: Any) -> bool:
 
 def _about_the_texts(report: ESSReport) -> str:
     known = [sample.text_sha256 for sample in report.samples]
+    if own_texts_of(report) is not None:
+        return "on texts of the model's own task"
     if not known or None in known:
         return "token ids were measured; a text that gives the same ones repeats it"
     if len(known) == 1:

@@ -18,6 +18,8 @@ Example:
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from hf_ess.shipped import checkpoint_names
+from hf_ess.synthetics.checkpoints import TrainedCheckpoint
 from hf_ess.synthetics.configuration import MIXERS, SyntheticConfig
 from hf_ess.synthetics.modeling import SyntheticForCausalLM, build_model
 from hf_ess.synthetics.task_choice import Task
@@ -38,8 +40,10 @@ __all__ = [
     "SyntheticConfig",
     "SyntheticForCausalLM",
     "Task",
+    "TrainedCheckpoint",
     "accuracy",
     "build_model",
+    "checkpoint_names",
     "compression",
     "multi_query_recall",
     "selective_copying",
