@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from hf_ess.report import ESSReport, LayerESS
     from hf_ess.report.comparison import Comparison, compare
     from hf_ess.spectra import Spectra, block_singular_values
-    from hf_ess.training import ESSRegularizer, HankelRegularizer, TransitionRegularizer
+    from hf_ess.training import (
+        ESSRegularizer,
+        ESSSnapshot,
+        ESSWatch,
+        HankelRegularizer,
+        TransitionRegularizer,
+        watch_ess,
+    )
     from model_adapters import LayerOperator, record_operators, register_adapter
 
 __version__ = "0.1.0"
@@ -56,6 +63,8 @@ _HOME_OF = {
     "Comparison": "hf_ess.report.comparison",
     "ESSRegularizer": "hf_ess.training",
     "ESSReport": "hf_ess.report",
+    "ESSSnapshot": "hf_ess.training",
+    "ESSWatch": "hf_ess.training",
     "HankelRegularizer": "hf_ess.training",
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
@@ -70,6 +79,7 @@ _HOME_OF = {
     "register_adapter": "model_adapters",
     "soft_tolerance_ess": "hf_ess.metrics",
     "tolerance_ess": "hf_ess.metrics",
+    "watch_ess": "hf_ess.training",
 }
 
 __all__ = [
@@ -80,6 +90,8 @@ __all__ = [
     "Comparison",
     "ESSRegularizer",
     "ESSReport",
+    "ESSSnapshot",
+    "ESSWatch",
     "HankelRegularizer",
     "HfEssError",
     "HubError",
@@ -115,6 +127,7 @@ __all__ = [
     "register_adapter",
     "soft_tolerance_ess",
     "tolerance_ess",
+    "watch_ess",
 ]
 
 

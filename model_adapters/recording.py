@@ -138,18 +138,38 @@ _open: list[Recorder] = []
 
 
 @contextmanager
-def _innermost(recorder: Recorder) -> Iterator[None]:
-    """Recordings of the same model in the same thread wait until those inside of them are over."""
-    waiting = [other for other in _open if other.model is recorder.model and other.here]
+def unrecorded(model: nn.Module) -> Iterator[None]:
+    """Recordings of a model in this thread, opened outside, do not see what it does in here.
+
+    Example:
+        >>> import torch, hf_ess
+        >>> from hf_ess.synthetics import SyntheticConfig, build_model
+        >>> from model_adapters.recording import unrecorded
+        >>> model, seen = build_model(SyntheticConfig(["LA"], vocab_size=8)).eval(), []
+        >>> with hf_ess.record_operators(model, seen.append), unrecorded(model):
+        ...     _ = model(torch.arange(8)[None])
+        >>> seen
+        []
+    """
+    waiting = [other for other in _open if other.model is model and other.here]
     for other in waiting:
         other.waits = True
-    _open.append(recorder)
     try:
         yield
     finally:
-        _open.remove(recorder)
         for other in waiting:
             other.waits = False
+
+
+@contextmanager
+def _innermost(recorder: Recorder) -> Iterator[None]:
+    """Recordings of the same model in the same thread wait until those inside of them are over."""
+    with unrecorded(recorder.model):
+        _open.append(recorder)
+        try:
+            yield
+        finally:
+            _open.remove(recorder)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model_adapters.recorder import LayerOperator, RefusedLayer, layer_index
-from model_adapters.recording import eager_execution, record_operators
+from model_adapters.recording import eager_execution, record_operators, unrecorded
 from model_adapters.weights import is_packed
 
 # Modules of these exact types treat every token alone.
@@ -115,7 +115,7 @@ def _modules_that_mix(
             handles.append(
                 module.register_forward_hook(_asks(name, lengths, mixing, asking), with_kwargs=True)
             )
-        with eager_execution(model):
+        with unrecorded(model), eager_execution(model):
             run()
     finally:
         for handle in handles:
