@@ -15,6 +15,7 @@ from hf_ess.operators.channel_products import channel_gram, distance_bound
 from hf_ess.operators.compositions import ColumnScaled, Product, RowScaled, Sum
 from hf_ess.operators.convolution import ConvolutionOperator, ModalConvolution
 from hf_ess.operators.dense import DenseOperator, future_share
+from hf_ess.operators.frobenius import squared_distances, squared_norm
 from hf_ess.operators.jacobian import JacobianOperator
 from hf_ess.operators.linear_operator import LinearOperator
 from hf_ess.operators.mimo import DenseMimoOperator, MimoOperator, block_future_share
@@ -70,4 +71,6 @@ __all__ = [
     "future_share",
     "realization",
     "residual_bound",
+    "squared_distances",
+    "squared_norm",
 ]
