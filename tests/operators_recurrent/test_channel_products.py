@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dense_channels import of_channels
 from torch import Tensor
 
 import hf_ess
@@ -44,18 +45,6 @@ def scalar(state: int = STATE, seed: int = 0) -> StateSpaceOperator:
     write, read = drawn(2, BATCH, 1, LENGTH, state, seed=seed)
     decay = -drawn(1, GROUPS, LENGTH, seed=seed + 1).exp() / 9
     return StateSpaceOperator(ScalarDecay(decay), write, read)
-
-
-def of_channels(operator: StateSpaceOperator) -> Tensor:
-    """The operator of each channel, `[N, B, G, L, L]`, one entry after the other."""
-    decay, write, read, _ = operator.channels(slice(None), 0, operator.length)
-    dense = torch.zeros(operator.width, *operator.shape, dtype=torch.float64)
-    for j in range(operator.length):
-        state = write[:, :, j]
-        for i in range(j, operator.length):
-            state = state if i == j else decay[:, :, i] * state
-            dense[..., i, j] = (read[:, :, i] * state).movedim(-1, 0)
-    return dense
 
 
 @pytest.mark.parametrize("build", [selective, gated, scalar])

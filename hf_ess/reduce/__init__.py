@@ -1,0 +1,18 @@
+"""From a measurement to a smaller model: what state suffices, and models that have it.
+
+`plan` says from a report how large the state of each layer has to be; `truncate` gives a model
+whose states are that small, with a certificate for each layer.
+"""
+
+from hf_ess.reduce.planning import plan
+from hf_ess.reduce.reduction_plan import LayerPlan, ReductionPlan
+from hf_ess.reduce.truncation import LayerTruncation, Truncation, truncate
+
+__all__ = [
+    "LayerPlan",
+    "LayerTruncation",
+    "ReductionPlan",
+    "Truncation",
+    "plan",
+    "truncate",
+]

@@ -1,0 +1,262 @@
+"""Models with smaller states: which channels stay, and what is proved about those that go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hf_ess.errors import InvalidTypeError, NonFiniteError, UnsupportedModelError
+from hf_ess.progress import progress_bar
+from hf_ess.reduce.calibration import Calibration, calibrated, certificates, model_inputs
+from hf_ess.reduce.channel_choice import removal_order, rescaling
+from hf_ess.reduce.families import Family, Selection, StateOfMixer, refuse_model
+from hf_ess.reduce.mamba_family import Mamba2Family, MambaFamily
+from hf_ess.reduce.reduction_plan import ReductionPlan
+from hf_ess.reduce.sizes import Sizes, check_layers, wanted_sizes
+from hf_ess.reduce.synthetic_family import SyntheticFamily
+from hf_ess.report.choices import chosen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAMILIES: tuple[Family, ...] = (SyntheticFamily(), MambaFamily(), Mamba2Family())
+Order = Callable[[StateOfMixer, Tensor], list[list[int]]]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTruncation:
+    """What became of the state of one layer.
+
+    Attributes:
+        name: dotted name of the mixer.
+        index: number of the layer.
+        before: channels of its state before.
+        size: channels of its state now, for each group.
+        kept: int64 `[S, n]`, the channels that stayed, of each set of groups that chose together.
+        factors: `[S, n]` on what C reads of them; 1 where nothing was rescaled.
+        error: `[B, G]`, an upper bound on `||M - M_kept||_F`, and so on the spectral error of
+            every block, of the layer at the inputs that it had in the whole model.
+        unbeatable: `[B, G]`, no state of that size has a smaller largest spectral error.
+        norm: `[B, G]`, `||M||_F` without the direct term.
+        note: why channels were not rescaled, or the size is another than asked for.
+    """
+
+    name: str
+    index: int
+    before: int
+    size: int
+    kept: NDArray[np.int64]
+    factors: NDArray[np.float64]
+    error: NDArray[np.float64]
+    unbeatable: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    note: str = ""
+
+    @property
+    def relative_error(self) -> float:
+        """Root of the sum of squares of the errors over that of the norms; 0 for no operator."""
+        whole = float(np.linalg.norm(self.norm))
+        return float(np.linalg.norm(self.error)) / whole if whole else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Truncation:
+    """A model with smaller states.
+
+    Attributes:
+        model: of the same class; it saves and loads, and is analysed as any other.
+        layers: what became of each layer with a state.
+        choose: how channels were chosen.
+    """
+
+    model: Any
+    layers: tuple[LayerTruncation, ...]
+    choose: str
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer: sizes, largest certified error, what cannot be beaten, note."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "layer": layer.index,
+                "name": layer.name,
+                "before": layer.before,
+                "size": layer.size,
+                "largest_error": layer.error.max(),
+                "unbeatable": layer.unbeatable.max(),
+                "relative_error": layer.relative_error,
+                "note": layer.note,
+            }
+            for layer in self.layers
+        )
+
+
+def truncate(
+    model: nn.Module,
+    plan_or_sizes: ReductionPlan | Sizes,
+    inputs: Any,
+    *,
+    choose: str = "operator",
+    seed: int = 0,
+    rescale: bool = True,
+    progress: bool = True,
+) -> Truncation:
+    """A new model that keeps some channels of the state of each layer; the given one is unchanged.
+
+    Channels of the state are columns of A, B and C. A change of basis of the whole state, as
+    balanced truncation makes it, is possible in none of these architectures: their decays differ
+    between channels, or B and C pass rotations, norms or activations that know each channel.
+
+    "operator" removes one channel after the other, each time the one whose loss of `||M||_F` on
+    the inputs, summed over all operators that share the choice, is least; "magnitude" those with
+    the smallest products of the norms of their rows of B and C; "random" any.
+
+    Args:
+        model: in evaluation mode.
+        plan_or_sizes: a plan of `hf_ess.reduce.plan` for this model; or one state size for all
+            layers; or sizes by layer, by index or name. Other layers stay as they are.
+        inputs: token ids `[B, L]`, or what the model is called with as a mapping: some texts of
+            the kind that the model is for.
+        choose: "operator", "magnitude" or "random".
+        seed: of a random choice.
+        rescale: multiply what C reads of the channels that stay by the factors that make
+            `||M - M_kept||_F` on the inputs least, where the architecture has room for them.
+        progress: a bar on stderr.
+
+    Raises:
+        UnsupportedModelError: no mixer of the model has a state that can be cut, or the model is
+            in training mode.
+        UnsupportedMixerError: the operator of a mixer is not known, or does not rebuild its output.
+        InvalidInputError: sizes below one or above the present ones, a plan for another model, an
+            unknown choice, or inputs that are too short.
+        InvalidTypeError: arguments of a wrong type.
+        NonFiniteError: weights that are NaN or infinite.
+
+    Source: the choice by operators is ours; balanced truncation is Moore's, 1981.
+
+    Example:
+        >>> import torch, hf_ess
+        >>> from hf_ess.synthetics import SyntheticConfig, build_model
+        >>> model = build_model(SyntheticConfig(["GLA", "S6"], vocab_size=32, hidden_size=16))
+        >>> ids = torch.randint(32, (2, 24))
+        >>> smaller = hf_ess.reduce.truncate(model, {0: 2, 1: 8}, ids, progress=False)
+        >>> [(layer.before, layer.size) for layer in smaller.layers]
+        [(4, 2), (16, 8)]
+        >>> smaller.model.config.state_sizes
+        [2, 8]
+    """
+    family = family_of(model)
+    order = chosen("choice of channels", choose, _orders(seed, rescale=rescale))
+    states = family.states(model)
+    sizes, notes = wanted_sizes(plan_or_sizes, states, one_size=family.one_size)
+    _check(model)
+    arguments = model_inputs(inputs, next(model.parameters()).device)
+    with progress_bar(2 * len(states), "Truncating", enabled=progress, unit="layer") as bar:
+        before = calibrated(model, states, arguments, lambda: bar.update(1))
+        if isinstance(plan_or_sizes, ReductionPlan):
+            found = ((name, at.mixer, at.operator.groups) for name, at in before.items())
+            check_layers(plan_or_sizes, found)
+        selections = {
+            state.name: _selected(
+                state, before[state.name].gram, sizes[state.name], order, rescale=rescale
+            )
+            for state in states
+        }
+        smaller = family.smaller(model, selections)
+        own = family.states(smaller)
+        errors = certificates(smaller, own, before, arguments, lambda: bar.update(1))
+    layers = tuple(
+        _layer(state, before[state.name], selections[state.name], errors[state.name], note)
+        for state, note in ((s, _note(s, notes.get(s.name, ""), sizes, rescale)) for s in states)
+    )
+    return Truncation(smaller, layers, choose)
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family that knows a model.
+
+    Raises:
+        InvalidTypeError: no module.
+        UnsupportedModelError: no family knows it.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(f"A model must be a torch.nn.Module, got {type(model).__name__}.")
+    for family in FAMILIES:
+        if family.has(model):
+            return family
+    raise refuse_model(model, "; ".join(family.models for family in FAMILIES))
+
+
+def _check(model: nn.Module) -> None:
+    if model.training:
+        raise UnsupportedModelError(
+            "The model is in training mode, where dropout changes its operators.",
+            fix="Call model.eval() first.",
+        )
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise NonFiniteError(
+                f"The weight {name} has NaN or infinite entries.",
+                causes=["the training that made it diverged"],
+                fix="Take an earlier checkpoint.",
+            )
+
+
+def _orders(seed: int, *, rescale: bool) -> dict[str, Order]:
+    """For each way to choose: units in the order in which they go, for each set."""
+
+    def by_operator(state: StateOfMixer, gram: Tensor) -> list[list[int]]:
+        return [removal_order(one, rescale=rescale and not state.fixed) for one in gram]
+
+    def by_magnitude(state: StateOfMixer, gram: Tensor) -> list[list[int]]:
+        return [row.tolist() for row in state.magnitudes().argsort(dim=-1, stable=True)]
+
+    def at_random(state: StateOfMixer, gram: Tensor) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed * 10007 + state.index)
+        return [torch.randperm(len(one), generator=generator).tolist() for one in gram]
+
+    return {"operator": by_operator, "magnitude": by_magnitude, "random": at_random}
+
+
+def _selected(
+    state: StateOfMixer, gram: Tensor, size: int, order: Order, *, rescale: bool
+) -> Selection:
+    count, width = size // state.units.shape[1], len(state.units)
+    kept = [sorted(going[width - count :]) for going in order(state, gram)]
+    factors = torch.ones(len(kept), count, dtype=torch.float64)
+    if rescale and not state.fixed:
+        pairs = zip(gram, kept, strict=True)
+        factors = torch.stack([rescaling(one, stay) for one, stay in pairs]).cpu()
+    return Selection(torch.tensor(kept), factors, state.units)
+
+
+def _note(state: StateOfMixer, note: str, sizes: Mapping[str, int], rescale: bool) -> str:
+    fixed = rescale and state.fixed and sizes[state.name] < state.size
+    return "; ".join(
+        part for part in (note, f"not rescaled: {state.fixed}" if fixed else "") if part
+    )
+
+
+def _layer(
+    state: StateOfMixer, before: Calibration, selection: Selection, error: Tensor, note: str
+) -> LayerTruncation:
+    repeated = selection.factors.repeat(1, state.units.shape[1])
+    return LayerTruncation(
+        name=state.name,
+        index=state.index,
+        before=state.size,
+        size=selection.size,
+        kept=selection.channels.numpy(),
+        factors=repeated.numpy(),
+        error=error.cpu().numpy(),
+        unbeatable=before.unbeatable(selection.size).cpu().numpy(),
+        norm=before.norm.cpu().numpy(),
+        note=note,
+    )
