@@ -40,6 +40,7 @@ from hf_ess.errors import (
 )
 
 if TYPE_CHECKING:
+    from hf_ess import reduce
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
     from hf_ess.progress import Progress
@@ -81,6 +82,9 @@ _HOME_OF = {
     "tolerance_ess": "hf_ess.metrics",
     "watch_ess": "hf_ess.training",
 }
+
+# Packages that are used by their names: `hf_ess.reduce.plan(..)`.
+_ROOMS = ("reduce",)
 
 __all__ = [
     "AdapterError",
@@ -124,6 +128,7 @@ __all__ = [
     "compare",
     "entropy_ess",
     "record_operators",
+    "reduce",
     "register_adapter",
     "soft_tolerance_ess",
     "tolerance_ess",
@@ -132,6 +137,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f"hf_ess.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'hf_ess' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)
