@@ -123,3 +123,7 @@ class NumericalFloorWarning(UserWarning):
 
 class UnverifiedOperatorWarning(UserWarning):
     """Some layers could not be verified or analysed and are left out of every average."""
+
+
+class TrainingWatchWarning(UserWarning):
+    """A watched training shows a collapse or a saturation, or could not be measured."""

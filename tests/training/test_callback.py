@@ -1,0 +1,407 @@
+"""ESSCallback: what it logs and says, and that the training is the same to the bit."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from recording_checks import footprint
+from tiny_models import build_tiny
+from training.small_models import synthetic
+from training.trainings import LENGTH, logged, texts, trainer_for
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState
+
+import hf_ess
+from hf_ess.training import ESSWatch, Thresholds
+from hf_ess.training.callback import ESSCallback
+from hf_ess.training.pace import Pace
+
+PROBE = texts(2, seed=1)
+NEVER = Thresholds(collapse=0, saturation=2)
+silent = partial(ESSCallback, PROBE, thresholds=NEVER)
+ENTROPY = "ess/layer_0/entropy"
+
+
+class At(TrainerCallback):
+    """Does something after a step."""
+
+    def __init__(self, step, act):
+        self.step, self.act = step, act
+
+    def on_step_end(self, args, state, control, **known):
+        if state.global_step == self.step:
+            self.act(known["model"], control)
+
+
+def scaled(factor):
+    def scale(model, control):
+        with torch.no_grad():
+            for weight in model.layers[0].mixer.parameters():
+                weight.mul_(factor)
+
+    return scale
+
+
+# The same training
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("gpt2", {}),
+        ("mamba", {}),
+        ("gpt2", {"gradient_accumulation_steps": 2}),
+        ("gpt2", {"activation_checkpointing": True}),
+        ("mamba", {"bf16": True}),
+    ],
+    ids=str,
+)
+def test_losses_and_weights_are_the_same_to_the_bit(name, arguments, tmp_path):
+    results = []
+    for callbacks in ([], [silent(every=1)]):
+        torch.manual_seed(0)
+        model = build_tiny(name)
+        trainer = trainer_for(model, tmp_path, *callbacks, max_steps=3, **arguments)
+        trainer.train()
+        weights = [weight.detach().clone() for weight in model.parameters()]
+        results.append((logged(trainer, "loss"), logged(trainer, "grad_norm"), weights))
+    plain, watched = results
+    assert [len(snapshot.layers) for _, snapshot in callbacks[0].history] == [2] * 4
+    assert plain[:2] == watched[:2]
+    assert len(plain[0]) == 3
+    assert all(torch.equal(one, other) for one, other in zip(plain[2], watched[2], strict=True))
+
+
+def test_dropout_is_on_in_that_training():
+    model = build_tiny("gpt2").train()
+    assert not torch.equal(model(PROBE).logits, model(PROBE).logits)
+
+
+def test_nothing_is_left_behind(tmp_path):
+    model = synthetic("GLA", "SA")
+    before = footprint(model)
+    callback = silent(every=2)
+    trainer = trainer_for(model, tmp_path, callback)
+    trainer.train()
+    assert footprint(model) == before
+    assert callback._watch is callback._trainer is None
+
+
+# What is logged, and when
+
+
+def test_the_history_has_the_values_of_a_watch(tmp_path):
+    model = synthetic("GLA", "SA")
+    expected = hf_ess.watch_ess(model, PROBE).metrics()
+    callback = silent(every=2)
+    trainer = trainer_for(model, tmp_path, callback, max_steps=5)
+    trainer.train()
+    assert [step for step, _ in callback.history] == [0, 2, 4, 5]
+    for name, value in expected.items():
+        values = logged(trainer, name)
+        assert [step for step, _ in values] == [0, 2, 4, 5]
+        assert values[0] == (0, value)
+        assert values[-1] == (5, callback.history[-1][1].metrics()[name])
+    assert callback.history[-1][1] == hf_ess.watch_ess(model, PROBE, thresholds=NEVER)
+    assert [step for step, _ in logged(trainer, "loss")] == [1, 2, 3, 4, 5]
+
+
+def test_every_reporter_gets_them_wherever_it_stands(tmp_path):
+    class Reporter(TrainerCallback):
+        def __init__(self):
+            self.seen = {}
+
+        def on_log(self, args, state, control, logs=None, **known):
+            self.seen.setdefault(state.global_step, {}).update(logs)
+
+    class Last(Reporter):
+        pass
+
+    reporters = [Reporter(), Last()]
+    trainer = trainer_for(
+        synthetic("GLA"), tmp_path, reporters[0], silent(every=3, prefix="probe"), reporters[1]
+    )
+    trainer.train()
+    for reporter in reporters:
+        steps = [step for step, logs in reporter.seen.items() if "probe/layer_0/entropy" in logs]
+        assert steps == [0, 3, 4]
+
+
+def test_a_training_that_an_evaluation_stops_is_measured_at_its_end(tmp_path):
+    callback = silent(every=100)
+    stop = EarlyStoppingCallback(early_stopping_patience=1)
+    trainer = trainer_for(
+        synthetic("GLA"),
+        tmp_path,
+        callback,
+        stop,
+        max_steps=-1,
+        num_train_epochs=9,
+        learning_rate=0.0,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        metric_for_best_model="loss",
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    assert trainer.state.global_step == 8
+    assert [step for step, _ in callback.history] == [0, 8]
+    assert [step for step, _ in logged(trainer, ENTROPY)] == [0, 8]
+
+
+def test_a_training_that_another_callback_stops(tmp_path):
+    def stop(model, control):
+        control.should_training_stop = True
+
+    callback = silent(every=100)
+    trainer_for(synthetic("GLA"), tmp_path, callback, At(2, stop)).train()
+    assert [step for step, _ in callback.history] == [0, 2]
+
+
+def test_a_training_that_resumes(tmp_path):
+    def trained(steps, **resume):
+        callback = silent(every=2)
+        trainer = trainer_for(
+            synthetic("GLA"), tmp_path, callback, max_steps=steps, save_strategy="steps",
+            save_steps=2, lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer.train(**resume)
+        return trainer, callback
+
+    first, _ = trained(6)
+    resumed, callback = trained(6, resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert [step for step, _ in callback.history] == [4, 6]
+    assert logged(resumed, ENTROPY) == logged(first, ENTROPY)
+    assert [step for step, _ in logged(resumed, ENTROPY)] == [0, 2, 4, 6]
+
+
+def test_a_second_training_starts_anew(tmp_path):
+    callback = silent(every=2)
+    trainer = trainer_for(synthetic("GLA"), tmp_path, callback)
+    for _ in range(2):
+        trainer.train()
+        assert [step for step, _ in callback.history] == [0, 2, 4]
+
+
+def test_text_is_read_by_the_tokenizer_of_the_trainer(tmp_path):
+    def tokenizer(text, **_options):
+        return {"input_ids": torch.tensor([[ord(letter) % 32 for letter in text]])}
+
+    tokenizer.decode = str
+    callback = ESSCallback("what remains of the past", every=2, thresholds=NEVER)
+    trainer = trainer_for(synthetic("GLA"), tmp_path, callback)
+    trainer.callback_handler.processing_class = tokenizer
+    trainer.train()
+    assert len(callback.history) == 3
+
+
+def called_by_hand(callback, *, first_process=True):
+    """Two steps of a loop that is none of transformers, in one of several processes."""
+    model = synthetic("GLA")
+    state = TrainerState(is_world_process_zero=first_process)
+    known = {"model": model, "processing_class": None}
+    control = TrainerControl()
+    callback.on_train_begin(None, state, control, **known)
+    for step in (1, 2):
+        callback.on_step_begin(None, state, control, **known)
+        state.global_step = step
+        callback.on_step_end(None, state, control, **known)
+    callback.on_train_end(None, state, control, **known)
+    return state
+
+
+def test_only_process_0_measures():
+    callback = silent(every=1)
+    assert called_by_hand(callback, first_process=False).log_history == []
+    assert callback.history == []
+
+
+def test_without_a_trainer_the_history_gets_them():
+    callback = silent(every=1)
+    with pytest.warns(hf_ess.TrainingWatchWarning, match="no Trainer") as caught:
+        state = called_by_hand(callback)
+    assert len(caught) == 1
+    assert [entry["step"] for entry in state.log_history] == [0, 1, 2]
+    assert all(ENTROPY in entry for entry in state.log_history)
+
+
+# How often
+
+
+def test_auto_spends_at_most_two_percent(tmp_path, monkeypatch):
+    spent = []
+    measure = ESSWatch.measure
+
+    def timed(watch):
+        began = time.process_time()
+        snapshot = measure(watch)
+        spent.append(time.process_time() - began)
+        return snapshot
+
+    monkeypatch.setattr(ESSWatch, "measure", timed)
+    monkeypatch.setattr("hf_ess.training.callback.perf_counter", time.process_time)
+    callback = ESSCallback(texts(1, length=16), thresholds=NEVER)
+    trainer = trainer_for(
+        synthetic("LA"),
+        tmp_path,
+        callback,
+        data=texts(256, length=48),
+        per_device_train_batch_size=128,
+        max_steps=100,
+        logging_steps=50,
+    )
+    trainer.train()
+    steps = callback.pace.seconds_trained
+    assert len(callback.history) == len(spent) >= 4
+    assert 0 < sum(spent[:-1]) <= 0.02 * steps
+
+
+def due_steps(costs, *, share, steps):
+    """When measurements are due whose costs are these and then the last, with steps of 1 s."""
+    pace, due = Pace("auto", share=share), []
+    remaining = list(costs)
+    pace.measured(remaining.pop(0))
+    for step in range(1, steps + 1):
+        pace.trained(1.0)
+        if pace.is_due(step):
+            due.append(step)
+            pace.measured(remaining.pop(0) if len(remaining) > 1 else remaining[0])
+            assert pace.seconds_measured <= share * pace.seconds_trained
+    return due
+
+
+def test_the_pace_of_auto():
+    assert due_steps([0.25, 0.25], share=0.25, steps=6) == [2, 3, 4, 5, 6]
+    assert due_steps([0.5, 0.25], share=0.03125, steps=80) == [32, 40, 48, 56, 64, 72, 80]
+    assert due_steps([1.0, 1.0], share=0.5, steps=9) == [4, 6, 8]
+
+
+def test_the_pace_of_a_number():
+    pace = Pace(3)
+    pace.measured(1e6)
+    assert [step for step in range(10) if pace.is_due(step)] == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"every": 0}, hf_ess.InvalidInputError, "at least 1"),
+        ({"every": 1.5}, hf_ess.InvalidTypeError, "auto"),
+        ({"every": True}, hf_ess.InvalidTypeError, "auto"),
+        ({"every": "often"}, hf_ess.InvalidTypeError, "auto"),
+        ({"share": 0}, hf_ess.InvalidInputError, "above 0"),
+        ({"share": 1.5}, hf_ess.InvalidInputError, "at most 1"),
+        ({"share": "half"}, hf_ess.InvalidTypeError, "share"),
+        ({"tolerances": []}, hf_ess.InvalidInputError, "tolerance"),
+        ({"layers": []}, hf_ess.InvalidInputError, "layers"),
+        ({"prefix": ""}, hf_ess.InvalidTypeError, "prefix"),
+    ],
+)
+def test_arguments_are_checked_at_once(arguments, error, words):
+    with pytest.raises(error, match=words):
+        ESSCallback(PROBE, **arguments)
+
+
+# What is said
+
+
+def warned(trainer):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.train()
+    assert all(one.category is hf_ess.TrainingWatchWarning for one in caught)
+    return [str(one.message) for one in caught]
+
+
+def test_a_collapse_is_said_once(tmp_path):
+    callback = ESSCallback(PROBE, every=1)
+    model = synthetic("LA", "SA")
+    words = warned(trainer_for(model, tmp_path, At(2, scaled(1e-3)), callback, learning_rate=0.0))
+    full, collapsed = words
+    assert "layers.0.mixer" in full
+    assert "saturated" in full
+    assert "layers.0.mixer" in collapsed
+    assert "collapse" in collapsed
+    assert "fallen from" in collapsed
+    assert len(callback.history[-1][1].noted) == 1
+
+
+def test_an_untrained_model_is_neither_collapsed_nor_saturated(tmp_path):
+    callback = ESSCallback(PROBE, every=1)
+    assert warned(trainer_for(synthetic("LA"), tmp_path, callback, max_steps=1)) != []
+    model = synthetic("LA")
+    stopped = At(1, scaled(0.03))
+    callback = ESSCallback(PROBE, every=100, thresholds=Thresholds(saturation=0.9, collapse=0))
+    assert warned(trainer_for(model, tmp_path, stopped, callback, max_steps=1)) == []
+    assert callback.history[0][1].noted[0].kind == "saturation"
+
+
+def test_nothing_is_said_where_it_is_not_wanted(tmp_path):
+    callback = ESSCallback(PROBE, every=1, warn=False)
+    assert warned(trainer_for(synthetic("LA"), tmp_path, callback)) == []
+    assert callback.history[-1][1].remarks
+
+
+# What goes wrong
+
+
+def broken_training(tmp_path, **options):
+    model = synthetic("GLA", "SA")
+    callback = silent(every=1, **options)
+    return trainer_for(model, tmp_path, At(2, scaled(torch.nan)), callback), callback
+
+
+def test_a_training_that_diverges_goes_on_without_values(tmp_path):
+    trainer, callback = broken_training(tmp_path, warn=False)
+    (words,) = warned(trainer)
+    assert "not measured at step 2" in words
+    assert "NaN" in words
+    assert trainer.state.global_step == 4
+    assert [step for step, _ in logged(trainer, ENTROPY)] == [0, 1]
+    assert [step for step, _ in callback.history] == [0, 1]
+
+
+def test_a_strict_callback_ends_it(tmp_path):
+    trainer, _ = broken_training(tmp_path, strict=True)
+    before = footprint(trainer.model)
+    with pytest.raises(hf_ess.NonFiniteError):
+        trainer.train()
+    assert footprint(trainer.model) == before
+    assert trainer.model.training
+
+
+@pytest.mark.parametrize(
+    ("probe", "error", "words"),
+    [
+        ("a text", hf_ess.InvalidTypeError, "tokenizer"),
+        (texts(1, length=1), hf_ess.InvalidInputError, "past and a future"),
+        (texts(1, length=64), hf_ess.InvalidInputError, "too long"),
+        (torch.full((1, 8), 10**6), hf_ess.InvalidInputError, "the model knows"),
+    ],
+)
+def test_a_bad_probe_ends_it_before_the_first_step(probe, error, words, tmp_path):
+    model = build_tiny("gpt2", n_positions=32)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    trainer = trainer_for(model, tmp_path, ESSCallback(probe))
+    with pytest.raises(error, match=words):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    for weight, same in zip(model.parameters(), before, strict=True):
+        assert torch.equal(weight, same)
+
+
+@pytest.mark.parametrize("probe", ["", [], 7])
+def test_an_empty_probe_is_no_callback(probe):
+    with pytest.raises(hf_ess.HfEssError):
+        ESSCallback(probe)
+
+
+def test_a_model_without_known_mixers(tmp_path):
+    model = SimpleNamespace()
+    with pytest.raises(hf_ess.InvalidTypeError, match="SimpleNamespace"):
+        silent().on_train_begin(None, TrainerState(), TrainerControl(), model=model)
+    assert PROBE.shape[1] == LENGTH
