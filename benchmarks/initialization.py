@@ -1,10 +1,12 @@
 """Before training, does a larger state become more use? Entropy-ESS of the paper's mixers on noise.
 
-    python benchmarks/initialization.py [--states 16 32 64 128] [--seeds 5] [--length 256] [--json]
+    python benchmarks/initialization.py [--states 16 32 64 128] [--seeds 5] [--length 256]
+                                        [--alphas 1024] [--mixers S6 GLA GLA-S6]
+                                        [--plot PATH] [--json]
 
-One mixer of the synthetic models at a time, Gaussian noise in place of embeddings. Heads have as
-many channels as states (d = 128); S6 has that many states for each of 16 channels. Mean over
-channels, every fourth position and seeds, with the standard error over seeds.
+`hf_ess.probe_initialization` on one mixer of the synthetic models at a time, all of 128 channels.
+Heads have as many channels as states; S6 has that many states for each channel. Mean over
+channels, 16 positions and seeds, with the standard error over seeds.
 
 Source: Parnichkun et al., ICML 2025, section 5.1 and figure 8.
 """
@@ -13,46 +15,70 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-
-import torch
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import hf_ess
-from hf_ess.synthetics import SyntheticConfig, build_model
-from model_adapters import LayerOperator
+from hf_ess.synthetics import SyntheticConfig, SyntheticForCausalLM, build_model
+from hf_ess.training import ProbedMixer, plot_probed_mixers
 
-WIDTH, CHANNELS = 128, 16
-MIXERS = {
-    "S6": ("S6", 1.0),
-    "GLA": ("GLA", 1.0),
-    "GLA-S6, alpha 1": ("GLA-S6", 1.0),
-    "GLA-S6, alpha 1024": ("GLA-S6", 1024.0),
-}
-EVERY = 4
+WIDTH = 128
+# Whether decay rates [1 .. N] are there to be divided by alpha.
+MIXERS = {"S6": True, "GLA": False, "GLA-S6": True}
+# In the middle of stretches of this length, so that their mean is that of all positions.
+EVERY = 16
 
 
-def entropy_ess(mixer: str, alpha: float, state: int, length: int, seed: int) -> float:
-    """Mean over channels and positions of one new mixer."""
-    width, heads = (CHANNELS, 1) if mixer == "S6" else (WIDTH, max(1, WIDTH // state))
-    config = SyntheticConfig(
-        [mixer],
-        vocab_size=2,
-        hidden_size=width,
-        num_attention_heads=heads,
-        state_size=state,
-        alpha=alpha,
+def builder(mixer: str) -> Callable[[int, int], SyntheticForCausalLM]:
+    """What builds a model of one mixer for a state size and a seed."""
+
+    def build(state: int, seed: int) -> SyntheticForCausalLM:
+        config = SyntheticConfig(
+            [mixer],
+            vocab_size=2,
+            hidden_size=WIDTH,
+            num_attention_heads=max(1, WIDTH // state),
+            state_size=state,
+        )
+        return build_model(config, seed=seed)
+
+    return build
+
+
+def probe(mixer: str, options: argparse.Namespace) -> hf_ess.InitializationProbe:
+    """The probe of one mixer."""
+    return hf_ess.probe_initialization(
+        builder(mixer),
+        options.states,
+        seeds=range(options.seeds),
+        length=options.length,
+        alphas=options.alphas if MIXERS[mixer] else None,
+        positions=range(EVERY // 2, options.length, EVERY),
     )
-    found: list[float] = []
 
-    def measure(layer: LayerOperator) -> None:
-        spectra = hf_ess.block_singular_values(layer.operator, range(1, length, EVERY))
-        found.append(float(hf_ess.entropy_ess(spectra.values).mean()))
 
-    model = build_model(config, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad(), hf_ess.record_operators(model, measure):
-        model(inputs_embeds=torch.randn(1, length, width, generator=generator))
-    return found[0]
+def by_name(mixer: str, measured: hf_ess.InitializationProbe) -> dict[str, ProbedMixer]:
+    """Rows of the table: the mixer as it is, and with each alpha."""
+    as_built = f"{mixer}, alpha = 1" if MIXERS[mixer] else mixer
+    rows = {as_built: measured.mixers[0]}
+    return rows | {f"{mixer}, alpha = {x.alpha:g}": x for x in measured.rescaled}
+
+
+def row_of(mixer: ProbedMixer) -> dict[str, Any]:
+    """Figures of one row, by state size."""
+    figures = zip(
+        mixer.state_sizes,
+        mixer.mean(),
+        mixer.standard_error(),
+        mixer.entropy_ess,
+        strict=True,
+    )
+    return {
+        str(state): {"mean": mean, "standard_error": error, "by_seed": values.tolist()}
+        for state, mean, error, values in figures
+    }
 
 
 def main() -> None:
@@ -61,23 +87,34 @@ def main() -> None:
     parser.add_argument("--states", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--alphas", type=float, nargs="+", default=[1024.0])
+    parser.add_argument("--mixers", nargs="+", choices=list(MIXERS), default=list(MIXERS))
+    parser.add_argument("--plot", type=Path, help="where to draw ESS against capacity")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = {}
-    for name, (mixer, alpha) in MIXERS.items():
-        rows[name] = row = {}
-        for state in options.states:
-            seeds = range(options.seeds)
-            values = [entropy_ess(mixer, alpha, state, options.length, seed) for seed in seeds]
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            row[state] = {"mean": statistics.mean(values), "standard_error": error}
+    began = time.process_time()
+    probes = {mixer: probe(mixer, options) for mixer in options.mixers}
+    seconds = time.process_time() - began
+    rows = {k: v for name, measured in probes.items() for k, v in by_name(name, measured).items()}
+    verdicts = {name: measured.verdicts[0] for name, measured in probes.items()}
+    if options.plot:
+        plot_probed_mixers(rows, options.plot)
     if options.json:
-        print(json.dumps(rows, indent=2))
+        printed = {
+            "rows": {name: row_of(mixer) for name, mixer in rows.items()},
+            "verdicts": {name: vars(verdict) for name, verdict in verdicts.items()},
+            "processor_seconds": seconds,
+        }
+        print(json.dumps(printed, indent=1))
         return
-    print(f"{'N':20s}" + "".join(f"{state:>14d}" for state in options.states))
-    for name, row in rows.items():
-        cells = (f"{cell['mean']:.1f} +- {cell['standard_error']:.1f}" for cell in row.values())
-        print(f"{name:20s}" + "".join(f"{cell:>14s}" for cell in cells))
+    print("| N |" + "".join(f" {state} |" for state in options.states))
+    print("|---|" + "---|" * len(options.states))
+    for name, mixer in rows.items():
+        cells = zip(mixer.mean(), mixer.standard_error(), strict=True)
+        print(f"| {name} |" + "".join(f" {mean:.1f} ± {error:.1f} |" for mean, error in cells))
+    for verdict in verdicts.values():
+        print(verdict)
+    print(f"{seconds:.0f} s of processor time")
 
 
 if __name__ == "__main__":
