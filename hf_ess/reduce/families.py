@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.initialization import no_init_weights
 
 from hf_ess.errors import UnsupportedModelError
 
@@ -126,9 +127,10 @@ class Family(ABC):
         for state in states:
             changed = self.cut(state, chosen[state.name])
             weights |= {f"{state.name}.{name}": tensor for name, tensor in changed.items()}
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), no_init_weights():
             new = type(model)(config)
         new.load_state_dict({n: w.detach().contiguous() for n, w in weights.items()}, assign=True)
+        new.to(next(model.parameters()).device)  # buffers that are not saved
         new.tie_weights()
         for name, weight in model.named_parameters():
             new.get_parameter(name).requires_grad_(weight.requires_grad)

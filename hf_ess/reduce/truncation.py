@@ -201,6 +201,12 @@ def _check(model: nn.Module) -> None:
             fix="Call model.eval() first.",
         )
     for name, weight in model.named_parameters():
+        if weight.is_meta or not weight.is_floating_point():
+            raise UnsupportedModelError(
+                f"The weight {name} is not there as numbers that can be cut.",
+                causes=["the model is quantized", "its weights are on the disk or not yet loaded"],
+                fix="Load the model whole, in float32, float16 or bfloat16.",
+            )
         if not torch.isfinite(weight).all():
             raise NonFiniteError(
                 f"The weight {name} has NaN or infinite entries.",
