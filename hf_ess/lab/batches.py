@@ -20,5 +20,6 @@ def seed_of_step(seed: int, step: int) -> int:
 
 def training_batch(config: RunConfig, step: int, device: torch.device) -> Examples:
     """Texts and labels `[batch_size, L]` of a step, on the device."""
-    examples = config.task.texts(config.batch_size, seed=seed_of_step(config.seed, step))
+    task = config.task_of_step(step)
+    examples = task.texts(config.batch_size, seed=seed_of_step(config.seed, step))
     return Examples(*(tensor.to(device) for tensor in examples))

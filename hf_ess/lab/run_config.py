@@ -23,6 +23,7 @@ from hf_ess.training import (
     Regularizer,
     TransitionRegularizer,
 )
+from hf_ess.training.few_positions import training_positions
 
 SCHEDULES = ("constant", "cosine")
 DTYPES = ("float32", "float64")
@@ -43,6 +44,9 @@ class RunConfig:
     Args:
         task: what is trained for.
         model: arguments of `SyntheticConfig`; vocab_size is that of the task.
+        cycle: arguments of the task that change from batch to batch of the training, each with
+            the values it takes in turn, `{"pairs": [1, 2, 4, 8]}`: easy texts among hard ones
+            let recurrent models find out what is asked. Tests and probes are of the task itself.
         steps: number of batches.
         batch_size: texts in a batch, all of them new.
         learning_rate: of AdamW, the highest of the schedule.
@@ -83,6 +87,7 @@ class RunConfig:
 
     task: Task
     model: Mapping[str, Any] = field(default_factory=dict)
+    cycle: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 2e-3
@@ -107,15 +112,33 @@ class RunConfig:
     def __post_init__(self) -> None:
         _check_task(self.task)
         check_mapping("model", self.model)
+        check_mapping("cycle", self.cycle)
         object.__setattr__(self, "model", plain(self.model))
+        object.__setattr__(self, "cycle", plain(self.cycle))
         for name in ("betas", "tolerances", "probe_positions"):
             value = getattr(self, name)
             if isinstance(value, list | tuple):
                 object.__setattr__(self, name, tuple(value))
         _check_numbers(self)
         _check_words(self)
+        _check_cycle(self)
+        training_positions(self.probe_positions, self.task.texts(1, seed=0).input_ids.shape[1])
         self.model_config()
         self.build_regularizer(nn.Identity())
+
+    def task_of_step(self, step: int) -> Task:
+        """The task of which the batch of a step is.
+
+        Example:
+            >>> from hf_ess.lab import RunConfig
+            >>> from hf_ess.synthetics import Task
+            >>> task = Task("multi_query_recall", {"length": 16, "pairs": 4, "vocabulary": 16})
+            >>> config = RunConfig(task, cycle={"pairs": [1, 4]})
+            >>> [config.task_of_step(step).arguments["pairs"] for step in range(3)]
+            [1, 4, 1]
+        """
+        turn = {name: values[step % len(values)] for name, values in self.cycle.items()}
+        return Task(self.task.name, {**self.task.arguments, **turn}) if turn else self.task
 
     def model_config(self) -> SyntheticConfig:
         """The model's configuration, with the vocabulary of the task.
@@ -256,9 +279,23 @@ def _check_several(config: RunConfig) -> None:
         check_number("tolerances", tolerance, above=0)
 
 
+def _check_cycle(config: RunConfig) -> None:
+    for name, values in config.cycle.items():
+        if name in ("length", "vocabulary") or not isinstance(values, list) or not values:
+            raise InvalidInputError(
+                f"cycle gives {name} the values {values!r}.",
+                causes=["no list of values", "length and vocabulary are those of the whole run"],
+                fix="Write cycle: {pairs: [1, 2, 4, 8]}, for example.",
+            )
+        for value in values:
+            Task(config.task.name, {**config.task.arguments, name: value})
+
+
 def _check_words(config: RunConfig) -> None:
     check_names("schedule", [config.schedule], SCHEDULES)
     check_names("dtype", [config.dtype], DTYPES)
+    if not isinstance(config.device, str):
+        raise InvalidTypeError(f"device must be a word, got {config.device!r}.")
     if config.device == "auto":
         return
     try:

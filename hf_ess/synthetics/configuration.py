@@ -18,6 +18,7 @@ MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
 POSITIVE = (
     *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "intermediate_size"),
     *("decay_rank", "decay_temperature", "alpha", "conv_kernel", "filter_width", "filter_length"),
+    *("smallest_step", "largest_step", "initializer_range"),
 )
 
 
@@ -37,14 +38,17 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         intermediate_size: of the SwiGLU; None for 8 d / 3, rounded up to a multiple of 8.
         decay_rank: inner width of the gates `W_A2 W_A1`.
         decay_temperature: beta, `A = sigmoid(..) ** (1 / beta)` in GLA and WLA.
-        alpha: `A = exp(-[1 .. N] / alpha ..)` in GLA-S6 before training.
+        alpha: `A = exp(-[1 .. N] / alpha ..)` in GLA-S6, S6 and Mamba before training.
+        smallest_step, largest_step: between which the steps dt of S6 and Mamba lie before
+            training, spread evenly on a logarithmic scale; the defaults are those of Mamba.
         conv_kernel: taps of the short convolution of Mamba and Hyena.
         filter_width: hidden width of the network that writes Hyena's filters.
         filter_length: tokens over which Hyena's filters fall to a hundredth (fastest channels in
             0.3 of it, slowest in 1.5 of it); as long as the texts, roughly.
         rope_theta: base of the rotary angles of LA and SA.
         rms_norm_eps: of the norms before mixers and SwiGLUs.
-        initializer_range: standard deviation of embeddings before training.
+        initializer_range: standard deviation of embeddings before training; 1, so that tokens
+            are not drowned by what the first mixer adds to them.
 
     Raises:
         InvalidInputError: no mixers, unknown ones, heads that do not divide the width, or state
@@ -73,12 +77,14 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         decay_rank: int = 16,
         decay_temperature: float = 16.0,
         alpha: float = 1.0,
+        smallest_step: float = 1e-3,
+        largest_step: float = 1e-1,
         conv_kernel: int = 4,
         filter_width: int = 32,
         filter_length: int = 256,
         rope_theta: float = 10000.0,
         rms_norm_eps: float = 1e-5,
-        initializer_range: float = 0.02,
+        initializer_range: float = 1.0,
         **kwargs: Any,
     ) -> None:
         self.mixers = list(mixers)
@@ -91,6 +97,8 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         self.decay_rank = decay_rank
         self.decay_temperature = decay_temperature
         self.alpha = alpha
+        self.smallest_step = smallest_step
+        self.largest_step = largest_step
         self.conv_kernel = conv_kernel
         self.filter_width = filter_width
         self.filter_length = filter_length
@@ -134,6 +142,10 @@ def _check(config: SyntheticConfig) -> None:
     for name in POSITIVE:
         if not getattr(config, name) > 0:
             raise InvalidInputError(f"{name} must be positive, got {getattr(config, name)}.")
+    if config.smallest_step > config.largest_step:
+        raise InvalidInputError(
+            f"smallest_step {config.smallest_step:g} is above largest_step {config.largest_step:g}."
+        )
     if config.hidden_size % config.num_attention_heads and set(config.mixers) & set(HEADED):
         raise InvalidInputError(
             f"{config.num_attention_heads} heads cannot share {config.hidden_size} channels.",

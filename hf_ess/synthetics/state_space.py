@@ -15,20 +15,19 @@ from hf_ess.synthetics.configuration import SyntheticConfig
 from hf_ess.synthetics.masks import UNMASKED, Masks
 from hf_ess.synthetics.scans import causal_conv1d_fn, mamba_selective_scan
 
-# Step sizes before training, spread evenly between these on a logarithmic scale.
-SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e-1
-
 
 class SelectiveStateSpace(nn.Module):
     """S6, Mamba without its short convolution: `[B, L, d]` to `[B, L, d]`.
 
-    `dt = softplus(W_dt u + b)` for each channel, `A = exp(-[1 .. N] dt)`, `B = dt W_B u`,
-    `C = W_C u`; the rates [1 .. N] are learned and have these values before training.
+    `dt = softplus(W_dt u + b)` for each channel, `A = exp(-[1 .. N] / alpha dt)`, `B = dt W_B u`,
+    `C = W_C u`; the rates [1 .. N] / alpha are learned and have these values before training.
     """
 
     def __init__(self, config: SyntheticConfig, state_size: int | None = None) -> None:
         super().__init__()
         width, state = config.hidden_size, state_size or config.state_size
+        self.alpha = config.alpha
+        self.steps = config.smallest_step, config.largest_step
         self.in_proj = nn.Linear(width, width, bias=False)
         self.dt_proj = nn.Linear(width, width)
         self.b_proj = nn.Linear(width, state, bias=False)
@@ -66,10 +65,11 @@ class SelectiveStateSpace(nn.Module):
 
     def reset_parameters(self) -> None:
         """Gives the mixer's own parameters their values before training."""
-        rates = torch.arange(1, self.log_rate.shape[-1] + 1, device=self.log_rate.device)
-        init.copy_(self.log_rate, rates.log().expand_as(self.log_rate))
-        spread = torch.rand_like(self.dt_proj.bias) * math.log(LARGEST_STEP / SMALLEST_STEP)
-        steps = SMALLEST_STEP * spread.exp()
+        channels = torch.arange(1, self.log_rate.shape[-1] + 1, device=self.log_rate.device)
+        init.copy_(self.log_rate, (channels / self.alpha).log().expand_as(self.log_rate))
+        smallest, largest = self.steps
+        spread = torch.rand_like(self.dt_proj.bias) * math.log(largest / smallest)
+        steps = smallest * spread.exp()
         init.copy_(self.dt_proj.bias, steps.expm1().log())
 
 

@@ -90,10 +90,19 @@ def test_weights_before_training_are_those_of_the_paper() -> None:
     assert not weighted.decay_logits.any()
     decay = weighted.log_decay(torch.zeros(1, 1, 16)).exp()
     torch.testing.assert_close(decay, torch.full((1, 1, 2, 8), 0.5 ** (1 / 16)))
-    torch.testing.assert_close(selective.log_rate.exp(), torch.arange(1.0, 5).expand(16, 4))
+    torch.testing.assert_close(selective.log_rate.exp(), (torch.arange(1.0, 5) / 2).expand(16, 4))
     torch.testing.assert_close(headed.log_rate.exp(), (torch.arange(1.0, 9) / 2).expand(2, 8))
     steps = functional.softplus(selective.dt_proj.bias.detach())
     assert 1e-3 <= float(steps.min()) < 1e-2 < float(steps.max()) <= 0.1
+
+
+def test_steps_before_training_lie_where_the_configuration_says() -> None:
+    model = build_model(config_of("S6", "Mamba", smallest_step=0.2, largest_step=0.3))
+    for layer in model.layers:
+        steps = functional.softplus(layer.mixer.dt_proj.bias.detach())
+        assert 0.2 - 1e-6 <= float(steps.min()) < float(steps.max()) <= 0.3 + 1e-6
+    with pytest.raises(hf_ess.InvalidInputError, match=r"smallest_step 0.3 is above largest"):
+        config_of("S6", smallest_step=0.3, largest_step=0.2)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

@@ -31,14 +31,14 @@ def test_the_trainer_of_transformers_trains_them(tmp_path) -> None:
         output_dir=str(tmp_path),
         per_device_train_batch_size=32,
         learning_rate=5e-3,
-        max_steps=50,
+        max_steps=100,
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,
         dataloader_pin_memory=False,
     )
-    trainer = Trainer(model, arguments, train_dataset=Recall(32 * 50), eval_dataset=Recall(64))
+    trainer = Trainer(model, arguments, train_dataset=Recall(32 * 100), eval_dataset=Recall(64))
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < 0.3
     test = multi_query_recall(200, **SIZES, seed=2)
