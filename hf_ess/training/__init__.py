@@ -16,6 +16,7 @@ from hf_ess.training.remarks import Thresholds
 from hf_ess.training.snapshot import ESSSnapshot, LayerSnapshot, Remark
 from hf_ess.training.transition_regularizer import TransitionRegularizer
 from hf_ess.training.watch import ESSWatch, watch_ess
+from hf_ess.training.watch_plot import plot_watched
 
 __all__ = [
     "ALPHAS",
@@ -33,6 +34,7 @@ __all__ = [
     "Verdict",
     "divide_decay_rates",
     "plot_probed_mixers",
+    "plot_watched",
     "probe_initialization",
     "watch_ess",
 ]

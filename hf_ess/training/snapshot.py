@@ -82,6 +82,12 @@ class LayerSnapshot:
         """By which the same run of the same module is found in other snapshots."""
         return self.name, self.call
 
+    def ess(self, metric: Metric) -> float:
+        """The value of a metric of the snapshot, NaN for a tolerance below the rounding floor."""
+        if metric == ENTROPY:
+            return self.entropy_ess
+        return self.tolerance_ess.get(float(metric), math.nan)
+
 
 @dataclass(frozen=True)
 class Remark:
@@ -135,7 +141,7 @@ class ESSSnapshot:
             InvalidInputError: no such metric.
         """
         metric = resolve_metric(metric, self.tolerances)
-        values = [(layer.channels, _value(layer, metric)) for layer in self.layers]
+        values = [(layer.channels, layer.ess(metric)) for layer in self.layers]
         known = [(channels, value) for channels, value in values if not math.isnan(value)]
         channels = sum(channels for channels, _ in known)
         return sum(weight * value for weight, value in known) / channels if known else math.nan
@@ -163,9 +169,3 @@ class ESSSnapshot:
             unique = layer.index >= 0 and count[layer.index] == 1
             label = f"layer_{layer.index}" if unique else layer.name
             yield (f"{label}.{layer.call}" if layer.call else label), layer
-
-
-def _value(layer: LayerSnapshot, metric: Metric) -> float:
-    if metric == ENTROPY:
-        return layer.entropy_ess
-    return layer.tolerance_ess.get(float(metric), math.nan)
