@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 
 if TYPE_CHECKING:
-    from hf_ess.lab import RunResult
+    from rich.console import ConsoleRenderable
+
+    from hf_ess.lab import RunResult, SweepResult
 
 lab = typer.Typer(
     help="Train small models on tasks that ask for memory, and measure their ESS on the way.",
@@ -65,14 +68,73 @@ def train(
     print(f"wrote {folder}", file=sys.stderr)
 
 
+@lab.command()
+def sweep(
+    config: ConfigArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; each run gets one inside.")],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="An axis, learning_rate=1e-3,2e-3, besides those of `sweep:` in the file; "
+            "may be repeated.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Runs at a time. [one for each GPU, or for each core]")
+    ] = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Train every combination of some values; prints the means over seeds.
+
+    Goes on where a sweep was ended. The folder gets results.csv, a row for each run, tested step
+    and layer, and summary.csv. Exits with 1 if a run failed.
+    """
+    from hf_ess.lab import SweepInterrupted
+    from hf_ess.lab import sweep as sweep_models
+    from hf_ess.lab.written import axes_from, read_written, split_axes, with_settings
+
+    written, axes = split_axes(with_settings(read_written(config), settings or []))
+    try:
+        result = sweep_models(written, axes | axes_from(over or []), out, processes=processes)
+    except SweepInterrupted as interruption:
+        print(interruption, file=sys.stderr)
+        raise
+    _print_sweep(result, output)
+    print(f"wrote {out}", file=sys.stderr)
+    for name, error in result.errors.items():
+        print(f"error: {name}: {error}", file=sys.stderr)
+    if result.errors:
+        raise typer.Exit(1)
+
+
 def _print_result(result: RunResult, output: Format) -> None:
     if output is Format.json:
-        typer.echo(json.dumps(result.numbers, indent=2, allow_nan=False))
+        _print_json(result.numbers)
         return
-    from rich.console import Console
-
     from hf_ess.lab.tables import result_tables
 
+    _print_tables(result_tables(result))
+
+
+def _print_sweep(result: SweepResult, output: Format) -> None:
+    from hf_ess.lab.tables import rows_of, table_of
+
+    rows = rows_of(result.summary)
+    if output is Format.json:
+        _print_json({"runs": len(result.points), "errors": result.errors, "summary": rows})
+    else:
+        _print_tables([table_of(rows)])
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _print_tables(tables: Sequence[ConsoleRenderable]) -> None:
+    from rich.console import Console
+
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    for table in result_tables(result):
+    for table in tables:
         console.print(table)

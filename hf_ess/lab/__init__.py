@@ -7,6 +7,17 @@ Source: Parnichkun et al., ICML 2025, section 4 and appendix D.
 
 from hf_ess.lab.results import RunResult
 from hf_ess.lab.run_config import RunConfig
+from hf_ess.lab.shipping import as_checkpoint
+from hf_ess.lab.sweep import SweepInterrupted, SweepResult, sweep
 from hf_ess.lab.train import TrainingInterrupted, train
 
-__all__ = ["RunConfig", "RunResult", "TrainingInterrupted", "train"]
+__all__ = [
+    "RunConfig",
+    "RunResult",
+    "SweepInterrupted",
+    "SweepResult",
+    "TrainingInterrupted",
+    "as_checkpoint",
+    "sweep",
+    "train",
+]

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from hf_ess.lab.results import RunResult
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import ConsoleRenderable
     from rich.table import Table
 
 ABSENT = "-"
 DIGITS = 4
+SECTIONS = ("model", "task", "regularizer")
+# How the name of a standard error ends.
+ERROR = "_se"
 
 
 def result_tables(result: RunResult) -> list[ConsoleRenderable]:
@@ -30,23 +34,52 @@ def result_tables(result: RunResult) -> list[ConsoleRenderable]:
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of named values, numbers to four digits."""
+    """Rows of named values, numbers to four digits, each with its standard error if it has one."""
     from rich.table import Table
     from rich.text import Text
 
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(name for row in rows for name in row if not _is_error(name)))
     table = Table(box=None, pad_edge=False)
     for name in names:
         right = _is_numeric(row.get(name) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+        table.add_column(_header(name), justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(_shown(row.get(name))) for name in names))
+        table.add_row(*(Text(_cell(row, name)) for name in names))
     return table
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a data frame in the types of JSON, None for NaN.
+
+    Example:
+        >>> import pandas as pd
+        >>> rows_of(pd.DataFrame({"runs": [1], "accuracy": [float("nan")]}))
+        [{'runs': 1, 'accuracy': None}]
+    """
+    return [
+        {str(name): None if value != value else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
     found = [value for value in values if value is not None]
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+
+
+def _header(name: str) -> str:
+    """A word a line; model.mixers is mixers."""
+    section, dot, inner = name.partition(".")
+    return (inner if dot and section in SECTIONS else name).replace("_", "\n")
+
+
+def _is_error(name: str) -> bool:
+    return name.endswith(ERROR)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    error = row.get(f"{name}{ERROR}")
+    return _shown(row.get(name)) + ("" if error is None else f" ± {error:.2g}")
 
 
 def _shown(value: Any) -> str:

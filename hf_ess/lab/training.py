@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from hf_ess.errors import InvalidInputError, NonFiniteError
 from hf_ess.lab.batches import training_batch
-from hf_ess.lab.probing import measured
+from hf_ess.lab.probing import Probe
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import LAYERS, REMARKS, Record
 from hf_ess.lab.training_state import Counters
@@ -26,6 +26,7 @@ class Training:
 
     Raises:
         InvalidInputError: the device does not exist.
+        UnsupportedModelError: the model has no mixer that can be measured.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -42,6 +43,7 @@ class Training:
         )
         self.regularizer = config.build_regularizer(self.model)
         self.tests = config.task.test_texts(config.test_samples)
+        self.probe = Probe(self.model, config)
         self.counters = Counters()
 
     def step(self) -> None:
@@ -81,8 +83,10 @@ class Training:
             record["penalty"] = self.counters.penalty_sum / count if count else None
         record |= {"test_loss": test_loss, "accuracy": right}
         if measure:
-            probe = self.tests.input_ids[: self.config.probe_samples]
-            record[LAYERS], record[REMARKS] = measured(self.model, self.config, probe)
+            first = not self.counters.step
+            snapshot = self.probe.first if first else self.probe.measure()
+            record[LAYERS] = self.probe.layers(snapshot)
+            record[REMARKS] = list(snapshot.remarks)
         self.counters.loss_sum = self.counters.penalty_sum = 0.0
         self.counters.loss_count = 0
         return record

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.lab.values import check_mapping
 
 # The field of a file that holds the axes of many runs; all others are those of one.
 SWEEP = "sweep"
@@ -23,7 +24,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 
@@ -93,6 +94,38 @@ def with_value(written: Mapping[str, Any], key: str, value: Any) -> dict[str, An
     return copy
 
 
+def split_axes(written: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a run, and the axes that a file has beside them.
+
+    Raises:
+        InvalidTypeError: `sweep` is no mapping.
+
+    Example:
+        >>> split_axes({"steps": 100, "sweep": {"seed": [0, 1]}})
+        ({'steps': 100}, {'seed': [0, 1]})
+    """
+    axes = written.get(SWEEP) or {}
+    check_mapping(SWEEP, axes)
+    return {key: written[key] for key in written if key != SWEEP}, dict(axes)
+
+
+def axes_from(words: list[str]) -> dict[str, list[Any]]:
+    """Axes of a sweep from words `key=v1,v2,..`, their values in YAML.
+
+    Raises:
+        InvalidInputError: a word has no `=`, or what follows is no list of YAML.
+
+    Example:
+        >>> axes_from(["seed=0,1", "model.mixers=[GLA, SA],[SA, SA]"])
+        {'seed': [0, 1], 'model.mixers': [['GLA', 'SA'], ['SA', 'SA']]}
+    """
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        key, values = _split(word)
+        axes[key] = parsed(f"[{values}]", f"The values of {key}")
+    return axes
+
+
 def with_settings(written: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:
     """A copy with the values of `key=value` words.
 
@@ -105,8 +138,13 @@ def with_settings(written: Mapping[str, Any], settings: list[str]) -> dict[str, 
     """
     result = dict(written)
     for word in settings:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise InvalidInputError(f"{word!r} is not of the form key=value.")
-        result = with_value(result, key.strip(), parsed(value, f"The value of {key}"))
+        key, value = _split(word)
+        result = with_value(result, key, parsed(value, f"The value of {key}"))
     return result
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise InvalidInputError(f"{word!r} is not of the form key=value.")
+    return key.strip(), value
