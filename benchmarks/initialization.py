@@ -107,11 +107,13 @@ def main() -> None:
         }
         print(json.dumps(printed, indent=1))
         return
-    print("| N |" + "".join(f" {state} |" for state in options.states))
-    print("|---|" + "---|" * len(options.states))
+    print("| N |" + "".join(f" {state} |" for state in options.states) + " elasticity |")
+    print("|---|" + "---|" * (len(options.states) + 1))
     for name, mixer in rows.items():
         cells = zip(mixer.mean(), mixer.standard_error(), strict=True)
-        print(f"| {name} |" + "".join(f" {mean:.1f} ± {error:.1f} |" for mean, error in cells))
+        shown = [f"{mean:.1f} ± {error:.1f}" for mean, error in cells]
+        slope, error = mixer.elasticity()
+        print(f"| {name} | {' | '.join(shown)} | {round(slope, 2) + 0:.2f} ± {error:.2f} |")
     for verdict in verdicts.values():
         print(verdict)
     print(f"{seconds:.0f} s of processor time")

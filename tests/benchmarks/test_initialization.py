@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from copy import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +34,19 @@ def test_capacity_becomes_use_in_gla_and_not_in_s6(run_script, tmp_path) -> None
     errors = [row[str(state)]["standard_error"] for row in rows.values() for state in STATES]
     assert all(0 < error < 1 for error in errors)
     assert plot.stat().st_size > 10_000
+
+
+def test_the_table_of_the_page_is_that_of_the_script(run_script) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "initialization.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| (\S.*?) \| (\S.*) \|$", page, re.MULTILINE))
+    columns = table["N"].split(" | ")
+    chosen = ["--states", *STATES, "--mixers", "GLA", "GLA-S6", "--seeds", 5]
+    for name, row in run_script("initialization", *chosen)["rows"].items():
+        cells = dict(zip(columns, table[name].split(" | "), strict=True))
+        for state, figures in row.items():
+            mean, error = map(float, cells[state].split(" ± "))
+            assert mean == pytest.approx(figures["mean"], abs=0.051)
+            assert error == pytest.approx(figures["standard_error"], abs=0.051)
 
 
 def mean_ess(build, state: int, reads: str) -> float:

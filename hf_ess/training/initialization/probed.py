@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,11 @@ class ProbedMixer:
         """Whether its capacity changes with the state size."""
         return bool(np.ptp(self.capacity) > 0)
 
+    @property
+    def room_varies(self) -> bool:
+        """Whether the attainable size changes with the state size."""
+        return bool(np.ptp(self.attainable) > 0)
+
     def values(self, metric: Metric = ENTROPY) -> Floats:
         """`[K, R]` of `"entropy"` or of a tolerance.
 
@@ -74,6 +80,20 @@ class ProbedMixer:
     def standard_error(self, metric: Metric = ENTROPY) -> Floats:
         """`[K]`, of the mean over seeds; NaN for a single seed."""
         return standard_error(self.values(metric))
+
+    def elasticity(self, metric: Metric = ENTROPY) -> tuple[float, float]:
+        """`d log ESS / d log attainable` (ours), its mean and standard error over seeds.
+
+        Each seed gives the slope of a straight line (least squares). Over the attainable size
+        rather than the capacity, so that a text too short to fill a state does not count against
+        the mixer. NaN where the attainable size is always the same, or an ESS is 0 or unknown.
+        """
+        values, sizes = self.values(metric), np.log(self.attainable)
+        if not self.room_varies or not bool((values > 0).all()):
+            return math.nan, math.nan
+        steps = sizes - sizes.mean()
+        slopes = np.asarray(steps @ np.log(values) / (steps @ steps))
+        return float(slopes.mean()), float(standard_error(slopes))
 
 
 def standard_error(values: Floats) -> Floats:

@@ -10,7 +10,6 @@ from hf_ess.report.names import ENTROPY, Metric, metric_column, metric_label
 from hf_ess.report.tables import Column, fitted_tables, number, plain_text
 from hf_ess.report.text import counted, printable
 from hf_ess.training.initialization.probed import ProbedMixer
-from hf_ess.training.initialization.verdicts import elasticity
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -94,7 +93,7 @@ def _columns(probe: InitializationProbe, metric: Metric) -> Iterator[Column]:
     yield Column("layer", [mixer.label for mixer in mixers], justify_right=False)
     for at, state in enumerate(probe.state_sizes):
         yield Column(f"N = {state}", [_cell(mixer, metric, at) for mixer in mixers])
-    slopes = [elasticity(mixer, metric) for mixer in mixers]
+    slopes = [mixer.elasticity(metric) for mixer in mixers]
     yield Column("elasticity", [with_error(*slope) for slope in slopes])
 
 
@@ -109,7 +108,8 @@ def with_error(value: float, error: float) -> str:
         >>> with_error(11.53, 0.021), with_error(2.0, float("nan"))
         ('11.53 +- 0.02', '2.00')
     """
-    return number(value) + ("" if math.isnan(error) else f" +- {number(error)}")
+    # Without the sign of a rounded zero.
+    return number(round(value, 2) + 0) + ("" if math.isnan(error) else f" +- {number(error)}")
 
 
 def _notes(probe: InitializationProbe, metric: Metric) -> Iterator[str]:

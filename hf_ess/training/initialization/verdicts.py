@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from hf_ess.errors import InvalidInputError
 from hf_ess.report.names import ENTROPY, Metric, metric_label
-from hf_ess.training.initialization.probed import ProbedMixer, standard_error
+from hf_ess.training.initialization.probed import ProbedMixer
 from hf_ess.training.regularizer import checked_number
 
 USED, UNUSED, UNDECIDED, FIXED = "used", "unused", "undecided", "fixed"
@@ -75,27 +73,6 @@ class Verdict:
         return self.words
 
 
-def elasticity(mixer: ProbedMixer, metric: Metric = ENTROPY) -> tuple[float, float]:
-    """Slope of log ESS over log attainable size, its mean and standard error over seeds.
-
-    Each seed gives the slope of a straight line (least squares). Over the attainable size rather
-    than the capacity, so that a text too short to fill a state does not count against the mixer.
-    NaN where the attainable size is always the same, or an ESS is 0 or unknown.
-
-    Source: ours.
-    """
-    values, sizes = mixer.values(metric), np.log(mixer.attainable)
-    if not _varies(mixer) or not bool((values > 0).all()):
-        return math.nan, math.nan
-    steps = sizes - sizes.mean()
-    slopes = steps @ np.log(values) / (steps @ steps)
-    return float(slopes.mean()), float(standard_error(slopes))
-
-
-def _varies(mixer: ProbedMixer) -> bool:
-    return bool(np.ptp(mixer.attainable) > 0)
-
-
 def judged(
     mixers: Sequence[ProbedMixer], rescaled: Sequence[ProbedMixer], criterion: Criterion
 ) -> tuple[Verdict, ...]:
@@ -109,10 +86,10 @@ def _same_as(mixer: ProbedMixer, rescaled: Sequence[ProbedMixer]) -> list[Probed
 
 
 def _judged(mixer: ProbedMixer, tried: list[ProbedMixer], criterion: Criterion) -> Verdict:
-    slope, error = elasticity(mixer, criterion.metric)
+    slope, error = mixer.elasticity(criterion.metric)
     kind = criterion.kind(slope, error) if mixer.follows_state_size else FIXED
     helping = [
-        other for other in tried if criterion.kind(*elasticity(other, criterion.metric)) == USED
+        other for other in tried if criterion.kind(*other.elasticity(criterion.metric)) == USED
     ]
     words = _words(mixer, kind, slope, error, criterion)
     if kind == UNUSED:
@@ -134,7 +111,7 @@ def _words(mixer: ProbedMixer, kind: str, slope: float, error: float, criterion:
     if kind == FIXED:
         return "its capacity is the same for every state size"
     name = metric_label(criterion.metric, relative=False, window=None)
-    if math.isnan(slope) and not _varies(mixer):
+    if math.isnan(slope) and not mixer.room_varies:
         return "undecided, the input is too short to fill any of its state sizes"
     if math.isnan(slope):
         return f"undecided, {name} is 0 or unknown for some state size"
@@ -156,7 +133,7 @@ def _words_on_remedy(
     criterion: Criterion,
 ) -> str:
     if helping:
-        figures = _figures(*elasticity(helping[0], criterion.metric))
+        figures = _figures(*helping[0].elasticity(criterion.metric))
         return f"; with decay rates divided by {helping[0].alpha:g} it does ({figures})"
     if tried:
         alphas = ", ".join(f"{other.alpha:g}" for other in tried)
@@ -165,4 +142,7 @@ def _words_on_remedy(
 
 
 def _figures(slope: float, error: float) -> str:
-    return f"elasticity {slope:.2f}" + ("" if math.isnan(error) else f" +- {error:.2f}")
+    # Without the sign of a rounded zero.
+    return f"elasticity {round(slope, 2) + 0:.2f}" + (
+        "" if math.isnan(error) else f" +- {error:.2f}"
+    )
