@@ -1,0 +1,294 @@
+"""The training of one student layer: first on operators, then on what the layer gives back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hf_ess.errors import (
+    HfEssError,
+    InvalidInputError,
+    InvalidTypeError,
+    NonFiniteError,
+    NotDifferentiableError,
+    UnsupportedMixerError,
+)
+from hf_ess.operators.frobenius import MEMORY_BUDGET
+from hf_ess.reduce.layer_calls import Alone, LayerCall, first_output, recorded
+from hf_ess.reduce.matching import activation_loss, check_operators, operator_loss
+
+# Of the texts, one in so many is held out.
+HELD_OUT = 8
+# The terms of a loss, to be added.
+Loss = Callable[[LayerCall], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How a student is trained; the arguments of `hf_ess.reduce.distill`.
+
+    Raises:
+        InvalidTypeError: a value of a wrong type.
+        InvalidInputError: a value out of range.
+    """
+
+    operator_steps: int = 800
+    activation_steps: int = 3200
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 8
+    held_out: int | None = None
+    seed: int = 0
+    memory_budget: int = MEMORY_BUDGET
+
+    def __post_init__(self) -> None:
+        real = ("learning_rate", "weight_decay")
+        for entry in fields(self):
+            name, value = entry.name, getattr(self, entry.name)
+            if name == "held_out" and value is None:
+                continue
+            kinds = int | float if name in real else int
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                kind = "number" if name in real else "whole number"
+                raise InvalidTypeError(f"{name} must be a {kind}, got {value!r}.")
+            positive = name in ("learning_rate", "batch_size", "held_out", "memory_budget")
+            if not math.isfinite(value) or value < 0 or (positive and value == 0):
+                least = "above 0" if positive else "at least 0"
+                raise InvalidInputError(f"{name} must be {least} and finite, got {value!r}.")
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> DistillationSettings:
+        """Settings from names and values.
+
+        Raises:
+            InvalidTypeError: an unknown name, or as the class.
+            InvalidInputError: as the class.
+        """
+        known = [entry.name for entry in fields(cls)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise InvalidTypeError(
+                f"There is no setting {unknown[0]!r}.", fix=f"It is one of {', '.join(known)}."
+            )
+        return cls(**given)
+
+    def split(self, texts: int) -> int:
+        """How many of the texts are trained on; the last ones are held out.
+
+        Raises:
+            InvalidInputError: nothing would be left.
+        """
+        held = max(1, texts // HELD_OUT) if self.held_out is None else self.held_out
+        if held >= texts:
+            raise InvalidInputError(
+                f"Of {texts} text(s) {held} are held out, so that none is left to train on.",
+                fix="Give more texts.",
+            )
+        return texts - held
+
+
+@dataclass(frozen=True)
+class DistillationErrors:
+    """How far a student is from its teacher on texts that it was not trained on.
+
+    Attributes:
+        operator: mean of `||M_s - M_t||_F^2 / ||M_t||_F^2`; None where operators are not matched.
+        activation: mean of `||y_s - y_t||^2 / ||y_t||^2`.
+    """
+
+    operator: float | None
+    activation: float
+
+
+class StudentTraining:
+    """A student layer, what its teacher was called with, and how they are matched.
+
+    Args:
+        student: trained in place.
+        teacher: name of the teacher, for messages.
+        calls: of the teacher on the texts to train on.
+        held: of the teacher on the texts that are held out.
+        settings: of the training.
+        done: called after every step.
+
+    Raises:
+        InvalidTypeError, InvalidInputError: the student cannot take the teacher's place.
+        UnsupportedMixerError: operators are to be matched, and are not known.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: str,
+        calls: Sequence[LayerCall],
+        held: Sequence[LayerCall],
+        settings: DistillationSettings,
+        done: Callable[[], object],
+    ) -> None:
+        self.student = Alone(student)
+        self.teacher = teacher
+        self.calls, self.held = calls, held
+        self.settings = settings
+        self.done = done
+        self._order = torch.Generator().manual_seed(settings.seed)
+        self._check_outputs()
+        self.matched = self._operators_match()
+
+    def match_operators(self) -> NDArray[np.float64]:
+        """The phase of the operators; its loss at each step.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+            NotDifferentiableError: nothing of the student shapes its operators.
+        """
+        if not self.settings.operator_steps:
+            return np.zeros(0)
+        with recorded(self.student) as run:
+
+            def loss(call: LayerCall) -> Iterator[Tensor]:
+                return self._operator_loss(run(call)[1], call)
+
+            return self._trained(loss, self.settings.operator_steps, "operators")
+
+    def match_activations(self) -> NDArray[np.float64]:
+        """The phase of the activations; its loss at each step.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+            NotDifferentiableError: the student has nothing to train.
+        """
+
+        def loss(call: LayerCall) -> Iterator[Tensor]:
+            yield activation_loss(self._outputs(call), call.outputs)
+
+        return self._trained(loss, self.settings.activation_steps, "activations")
+
+    @torch.no_grad()
+    def errors(self) -> DistillationErrors:
+        """Of the student as it is, on the held-out texts.
+
+        Raises:
+            NonFiniteError: one is NaN or infinite.
+        """
+        weights = np.array([call.texts for call in self.held], dtype=np.float64)
+        activation = [float(activation_loss(self._outputs(c), c.outputs)) for c in self.held]
+        found = {"activation": float(np.average(activation, weights=weights))}
+        if self.matched:
+            with recorded(self.student) as run:
+                operator = [
+                    sum(float(part) for part in self._operator_loss(run(call)[1], call))
+                    for call in self.held
+                ]
+            found["operator"] = float(np.average(operator, weights=weights))
+        for kind, error in found.items():
+            self._check(error, f"The error of the {kind}s on the held-out texts")
+        return DistillationErrors(found.get("operator"), found["activation"])
+
+    def _operator_loss(self, operators: Any, call: LayerCall) -> Iterator[Tensor]:
+        budget = self.settings.memory_budget
+        with torch.no_grad():
+            squares = call.squared_norms(budget)
+        return operator_loss(operators, call.operators, squares, budget)
+
+    def _trained(self, loss: Loss, steps: int, what: str) -> NDArray[np.float64]:
+        weights = [weight for weight in self.student.parameters() if weight.requires_grad]
+        if not weights:
+            raise NotDifferentiableError(
+                "The student has no weight that is trained.",
+                fix="Set requires_grad on the weights of the student.",
+            )
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        losses = np.zeros(steps)
+        with torch.enable_grad():
+            for step, call in enumerate(self._calls_in_order(steps)):
+                optimizer.zero_grad()
+                for part in loss(call):
+                    losses[step] += part.item()
+                    self._check(losses[step], f"The loss of the {what} at step {step}")
+                    _backward(part, what)
+                optimizer.step()
+                self.done()
+        optimizer.zero_grad()
+        return losses
+
+    def _calls_in_order(self, steps: int) -> Iterator[LayerCall]:
+        """Each call once, in another order each time, until there are as many as steps."""
+        left = steps
+        while left > 0:
+            order = torch.randperm(len(self.calls), generator=self._order)[:left]
+            left -= len(order)
+            yield from (self.calls[number] for number in order.tolist())
+
+    def _outputs(self, call: LayerCall) -> Tensor:
+        return first_output(self.student(*call.args, **call.kwargs))
+
+    @torch.no_grad()
+    def _check_outputs(self) -> None:
+        call = self.held[0]
+        kind = type(self.student.layer).__name__
+        try:
+            outputs = self._outputs(call)
+        except HfEssError:
+            raise
+        except (TypeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or ["no message"])[0]
+            raise InvalidTypeError(
+                f"The student {kind} cannot be called as {self.teacher} is: {reason}.",
+                causes=["it takes other arguments", "it has another width"],
+                fix="Give a module that takes the arguments of the layer, or wrap it in one.",
+            ) from error
+        if outputs.shape != call.outputs.shape:
+            raise InvalidInputError(
+                f"The student {kind} gives back {list(outputs.shape)}, {self.teacher} "
+                f"{list(call.outputs.shape)}.",
+                fix="Give a student of the same width.",
+            )
+
+    @torch.no_grad()
+    def _operators_match(self) -> bool:
+        """Whether there are operators to compare; if they are to be matched, there have to be."""
+        call = self.held[0]
+        try:
+            if not call.operators:
+                raise UnsupportedMixerError(
+                    f"The operator of {self.teacher} is not known: {call.reason}.",
+                    fix="Match its outputs alone, with operator_steps=0.",
+                )
+            with recorded(self.student) as run:
+                check_operators(run(call)[1], call.operators)
+        except (InvalidInputError, UnsupportedMixerError):
+            if self.settings.operator_steps:
+                raise
+            return False
+        return True
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"{what} is {value}.",
+                causes=[
+                    f"a learning rate that is too high ({self.settings.learning_rate:g})",
+                    f"NaN in the student, or in what {self.teacher} computes",
+                ],
+                fix="Lower the learning rate, or look at the outputs of the layer.",
+            )
+
+
+def _backward(part: Tensor, what: str) -> None:
+    if not part.requires_grad:
+        raise NotDifferentiableError(
+            f"Nothing that is trained in the student shapes its {what}.",
+            fix="Leave this phase out, or set requires_grad on the weights of the student.",
+        )
+    # The next part of the loss goes back through the same features.
+    torch.autograd.backward(part, retain_graph=True)
