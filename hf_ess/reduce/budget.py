@@ -12,14 +12,14 @@ def tolerances_within(
 ) -> list[int]:
     """For each layer which level to take, so that all together keep to the budget.
 
-    Layers begin at the first level. Again and again the layer whose step to the next level at which
-    it needs less frees most numbers takes it (the first of equals); in the end steps that are not
-    needed after all are taken back, those that give least first.
+    Layers begin at the first level. Again and again one layer takes the step to the next level at
+    which it needs less: the one that frees most numbers for what the level rises (the first of
+    equals). In the end steps that are not needed after all are taken back.
 
     Args:
         numbers: for each layer the numbers that it needs at each level, none more than before.
         budget: the most numbers of all layers together.
-        levels: the tolerances, ascending, for the message.
+        levels: the tolerances, ascending.
 
     Raises:
         InvalidInputError: the budget is not met at the last level.
@@ -37,7 +37,7 @@ def tolerances_within(
         )
     taken = [0] * len(numbers)
     while _total(numbers, taken) > budget:
-        gains = [_gain(row, level) for row, level in zip(numbers, taken, strict=True)]
+        gains = [_gain(row, at, levels) for row, at in zip(numbers, taken, strict=True)]
         best = max(range(len(gains)), key=lambda layer: gains[layer])
         taken[best] = _next(numbers[best], taken[best])
     for layer in sorted(range(len(numbers)), key=lambda one: numbers[one][0] - numbers[one][-1]):
@@ -58,5 +58,7 @@ def _next(row: Sequence[int], level: int) -> int:
     return next((at for at in range(level + 1, len(row)) if row[at] < row[level]), level)
 
 
-def _gain(row: Sequence[int], level: int) -> int:
-    return row[level] - row[_next(row, level)]
+def _gain(row: Sequence[int], level: int, levels: Sequence[float]) -> float:
+    """Numbers that the next step frees for each unit of tolerance, 0 where there is no step."""
+    step = _next(row, level)
+    return (row[level] - row[step]) / (levels[step] - levels[level]) if step > level else 0.0

@@ -43,11 +43,11 @@ def plan(
     recurrence does so for all blocks at once (Hankel-norm approximation), but an architecture with
     fixed decays may not: `truncate` certifies what it reaches.
 
-    With a `state_budget`, each layer begins at the smallest tolerance of the report; then the
-    layer whose next larger tolerance frees most numbers takes that, until all states together hold
-    at most so many numbers; in the end steps that turned out not to be needed are taken back, the
-    smallest first. Numbers are counted over layers with a state of fixed size, as the sum of groups
-    x multiplicity x state size. Caches of attention are no part of it.
+    With a `state_budget`, each layer begins at the smallest tolerance of the report; then the layer
+    whose next larger tolerance frees most numbers for what the tolerance rises takes that, until
+    all states together hold at most so many numbers; in the end steps that turned out not to be
+    needed are taken back. Numbers are counted over layers with a state of fixed size, as the sum of
+    groups x multiplicity x state size. Caches of attention are no part of it.
 
     Args:
         report: of `analyze`, with absolute or relative tolerances, without a window.

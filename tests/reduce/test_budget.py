@@ -37,6 +37,11 @@ def test_no_step_is_taken_where_none_is_needed() -> None:
     assert tolerances_within([[5, 3, 1], [4, 4, 2]], 7, LEVELS) == [1, 0]
 
 
+def test_steps_count_for_what_the_tolerance_rises() -> None:
+    assert tolerances_within([[20, 10, 10], [100, 100, 10]], 110, LEVELS) == [1, 0]
+    assert tolerances_within([[20, 10, 10], [100, 100, 10]], 109, LEVELS) == [0, 2]
+
+
 def test_a_step_that_frees_nothing_is_passed_over() -> None:
     assert tolerances_within([[5, 5, 1], [4, 4, 4]], 6, LEVELS) == [2, 0]
 
