@@ -68,16 +68,16 @@ def divide_decay_rates(
     token, and a larger N adds none that last. Divided by alpha they last alpha times longer.
     Only A changes; scaling the steps dt of S6 would scale B too.
 
-    Nothing is believed by its name: the model runs on a few vectors of noise, before and after
-    the rates of one mixer of each class are halved, and the recorded operators must show
-    decays of half the logarithm and the same B.
+    Nothing is believed by its name: the model runs on a few tokens before and after the rates of
+    one mixer of each class are halved, and the recorded operators must show decays of half the
+    logarithm and the same B.
 
     Args:
         model: a model or a mixer, best before its training.
         alpha: positive; 2^10 .. 2^14 in the paper.
         layers: indices or names, None for all whose rates are known.
-        inputs: vectors `[B, L, d]` or token ids `[B, L]` for that run, where the model does not
-            say how wide its inputs are.
+        inputs: vectors `[B, L, d]` or token ids `[B, L]` for that run, for a mixer alone that
+            does not say how wide its inputs are.
 
     Returns:
         The names of the modules that changed, in order.
@@ -85,8 +85,8 @@ def divide_decay_rates(
     Raises:
         InvalidTypeError: no model, or alpha is no number.
         InvalidInputError: alpha is not positive and finite, or a layer is not there.
-        UnsupportedModelError: no mixer has rates that are known, or one that was chosen does not
-            apply them as decays.
+        UnsupportedModelError: no mixer has rates that are known, or one of the chosen layers does
+            not apply them as decays.
 
     Source: Parnichkun et al., ICML 2025, section 5.1 and appendix D.2 (GLA-S6); that it is done
     to Mamba and gated delta rules is ours.
@@ -137,20 +137,13 @@ def known_decay_rates(
         raise InvalidTypeError(f"Rates are those of a torch.nn.Module, not of {model!r}.")
     chosen = checked_layers(layers)
     found = list(named_decay_rates(model))
-    if not found:
-        raise UnsupportedModelError(
-            f"No mixer of {type(model).__name__} has decay rates that are known.",
-            causes=[
-                f"no mixer has a weight {' or '.join(LOG_RATES)}",
-                "attention and convolutions have no decay; that of GLA, WLA, RG-LRU and RWKV is no "
-                "rate [1 .. N] times a step",
-            ],
-            fix="Choose another initialization of the decays in the code of the model.",
-        )
-    names = names_of_layers(found, chosen)
-    rates = [one for one in found if one.name in names]
-    _prove(model, rates, inputs)
-    return rates
+    names = names_of_layers(found, chosen) if found else set()
+    wanted = [one for one in found if one.name in names]
+    objections = _objections(model, wanted, inputs)
+    known = [one for one in wanted if type(one.module) not in objections]
+    if not known or (chosen is not None and objections):
+        raise _unknown(model, [f"{_kind(one)}: {why}" for one, why in objections.values()])
+    return known
 
 
 def named_decay_rates(model: nn.Module) -> Iterator[DecayRates]:
@@ -185,22 +178,46 @@ def _add_to(parameters: Sequence[nn.Parameter], shift: float) -> None:
             parameter.add_(shift)
 
 
-def _prove(model: nn.Module, rates: Sequence[DecayRates], inputs: Tensor | None) -> None:
-    """Refuses rates whose halving does not halve the logarithms of decays, class by class."""
+def _unknown(model: nn.Module, objections: Sequence[str]) -> UnsupportedModelError:
+    if objections:
+        return UnsupportedModelError(
+            f"{type(model).__name__} has weights that are named as decay rates are, and are none.",
+            causes=objections,
+            fix="Name other layers in `layers`, if there are some.",
+        )
+    return UnsupportedModelError(
+        f"No mixer of {type(model).__name__} has decay rates that are known.",
+        causes=[
+            f"no mixer has a weight {' or '.join(LOG_RATES)}",
+            "attention and convolutions have no decay; that of GLA, WLA, RG-LRU and RWKV is no "
+            "rate [1 .. N] times a step",
+        ],
+        fix="Choose another initialization of the decays in the code of the model.",
+    )
+
+
+def _kind(one: DecayRates) -> str:
+    return f"{one.name} ({type(one.module).__name__})"
+
+
+def _objections(
+    model: nn.Module, rates: Sequence[DecayRates], inputs: Tensor | None
+) -> dict[type[nn.Module], tuple[DecayRates, str]]:
+    """Of which classes halved rates do not halve the logarithms of decays, shown by one of each."""
     shown = {type(one.module): one for one in reversed(rates)}
+    found: dict[type[nn.Module], tuple[DecayRates, str]] = {}
+    if not shown:
+        return found
     with undisturbed(model):
         inputs = trial_inputs(model) if inputs is None else inputs
         before = _applied(model, inputs, list(shown.values()))
-        for one in shown.values():
+        for kind, one in shown.items():
             with divided_decay_rates([one], PROOF):
                 after = _applied(model, inputs, [one])
             why = _objection(before[one.name], after[one.name], one.parameter.dtype)
             if why:
-                raise UnsupportedModelError(
-                    f"The weight {one.name} ({type(one.module).__name__}) is named as decay rates "
-                    f"are, but {why}.",
-                    fix="Name other layers in `layers`.",
-                )
+                found[kind] = one, why
+    return found
 
 
 def _applied(

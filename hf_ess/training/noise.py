@@ -20,14 +20,14 @@ from hf_ess.errors import InvalidInputError, UnsupportedModelError
 VECTORS, IDS = "inputs_embeds", "input_ids"
 # What modules call the number of their input channels.
 WIDTHS = ("hidden_size", "d_model", "embed_dim")
+GIVE_IDS = "Pass `inputs`, token ids [B, L]."
 GIVE_INPUTS = "Pass `inputs`, vectors [B, L, d] of the right width."
 
 
 def gaussian_noise(model: nn.Module, samples: int, length: int, seed: int) -> Tensor:
     """Independent numbers of variance one, `[B, L, d]`, in place of the model's embeddings.
 
-    Drawn in float32 on the CPU by a generator of their own, then brought to where the model
-    wants its inputs, in the dtype of its weights.
+    Drawn in float32 on the CPU by a generator of their own.
 
     Raises:
         InvalidInputError: the module does not say how wide its inputs are.
@@ -44,20 +44,21 @@ def gaussian_noise(model: nn.Module, samples: int, length: int, seed: int) -> Te
         raise UnsupportedModelError(
             f"{type(model).__name__} takes token ids and no vectors (no `{VECTORS}` in its "
             "forward), so that it cannot run on noise.",
-            fix="Pass `inputs`, token ids [B, L].",
+            fix=GIVE_IDS,
         )
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(samples, length, _width(model), generator=generator)
-    return noise.to(input_device(model), _floating_dtype(model))
+    return torch.randn(samples, length, _width(model), generator=generator)
 
 
 def run_on(model: nn.Module, inputs: Tensor) -> Any:
     """Runs a model on vectors `[B, L, d]` or token ids `[B, L]`, without a cache.
 
     A module whose forward names neither (a mixer alone) gets the vectors as its only argument.
+    Inputs are brought to where the model wants them, vectors in the dtype of its weights.
 
     Raises:
         InvalidInputError: the model does not take inputs of this kind, or not so many.
+        UnsupportedModelError: it takes vectors, but only those of tokens.
     """
     known, length = forward_parameters(model), inputs.shape[1]
     name = VECTORS if inputs.is_floating_point() else IDS
@@ -66,11 +67,20 @@ def run_on(model: nn.Module, inputs: Tensor) -> Any:
             f"{type(model).__name__} does not take {name}.",
             fix="Pass vectors [B, L, d] to a mixer, token ids [B, L] to what takes only those.",
         )
-    inputs = inputs.to(input_device(model))
+    inputs = inputs.to(input_device(model), _dtype_for(model, inputs))
     with explained_length(model, length):
         if name not in known:
             return model(inputs)
-        return model(**{name: inputs}, **forward_options(model, length))
+        try:
+            return model(**{name: inputs}, **forward_options(model, length))
+        except RuntimeError as error:
+            # Models that look up more of a token than its embedding say that they cannot do so.
+            if name != VECTORS or VECTORS not in str(error):
+                raise
+            raise UnsupportedModelError(
+                f"{type(model).__name__} does not run on vectors of no token: {error}",
+                fix=GIVE_IDS,
+            ) from error
 
 
 def _width(model: nn.Module) -> int:
@@ -91,9 +101,12 @@ def _width(model: nn.Module) -> int:
     )
 
 
-def _floating_dtype(model: nn.Module) -> torch.dtype:
+def _dtype_for(model: nn.Module, inputs: Tensor) -> torch.dtype:
+    """That of the model's weights for vectors; ids stay what they are."""
+    if not inputs.is_floating_point():
+        return inputs.dtype
     dtypes = (weight.dtype for weight in model.parameters() if weight.is_floating_point())
-    return next(dtypes, torch.float32)
+    return next(dtypes, inputs.dtype)
 
 
 def trial_inputs(model: nn.Module) -> Tensor:

@@ -109,9 +109,9 @@ def test_the_model_is_given_back_also_after_an_exception() -> None:
     assert torch.equal(torch.random.get_rng_state(), numbers)
 
 
-def named_alike(*path: str) -> nn.Module:
-    """A model of GLA with a weight A_log that does nothing."""
-    model = build_model(config_of("GLA"))
+def named_alike(*path: str, mixers=("GLA",)) -> nn.Module:
+    """A model with a weight A_log that does nothing."""
+    model = build_model(config_of(*mixers))
     model.get_submodule(".".join(path)).A_log = nn.Parameter(torch.zeros(8))
     return model
 
@@ -139,6 +139,22 @@ def test_a_name_alone_is_not_believed() -> None:
         divide_decay_rates(named_alike("layers", "0", "mixer"), 2.0)
     with pytest.raises(hf_ess.UnsupportedModelError, match="no operator with decays was recorded"):
         divide_decay_rates(named_alike("layers", "0", "mlp"), 2.0)
+
+
+def test_what_is_no_rate_is_left_alone_unless_it_was_chosen() -> None:
+    model = named_alike("layers", "0", "mixer", mixers=("GLA", "S6"))
+    assert divide_decay_rates(model, 2.0) == ("layers.1.mixer",)
+    assert not model.layers[0].mixer.A_log.any()
+    with pytest.raises(hf_ess.UnsupportedModelError, match=r"layers\.0\.mixer.*do not follow"):
+        divide_decay_rates(model, 2.0, layers=[0, 1])
+
+
+def test_half_precision() -> None:
+    model = build_tiny("mamba").bfloat16()
+    before = model.backbone.layers[0].mixer.A_log.float()
+    assert len(divide_decay_rates(model, 1024.0)) == 2
+    after = model.backbone.layers[0].mixer.A_log.float()
+    torch.testing.assert_close(after, before - 6.9315, rtol=2**-7, atol=2**-7)
 
 
 def test_no_model_and_no_such_layer() -> None:

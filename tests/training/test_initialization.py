@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_models import build_tiny
 from torch import nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
@@ -182,6 +183,25 @@ def test_token_ids_instead_of_noise() -> None:
     assert probe.mixers[0].entropy_ess[1, 1] == pytest.approx(expected.average_ess(), rel=1e-12)
 
 
+def test_samples_are_averaged_and_vectors_take_the_dtype_of_the_weights() -> None:
+    given = torch.randn(2, 16, WIDTH, generator=torch.Generator().manual_seed(0))
+    both, *each = (
+        hf_ess.probe_initialization(builder("GLA"), STATES, inputs=x, progress=False)
+        for x in (given, given[:1], given[1:])
+    )
+    assert (both.samples, both.length) == (2, 16)
+    expected = (each[0].mixers[0].entropy_ess + each[1].mixers[0].entropy_ess) / 2
+    np.testing.assert_allclose(both.mixers[0].entropy_ess, expected, rtol=1e-12)
+
+
+def test_counts_below_the_rounding_floor_are_not_reported() -> None:
+    probe = hf_ess.probe_initialization(builder("GLA"), STATES, tolerances=(0.1, 1e-30), **QUIET)
+    (measured,) = probe.mixers
+    assert np.isnan(measured.tolerance_ess[1e-30]).all()
+    assert np.isfinite(measured.tolerance_ess[0.1]).all()
+    assert probe.judge(1e-30)[0].kind == "undecided"
+
+
 class TwoMixers(nn.Module):
     """A known mixer, and one that no adapter knows."""
 
@@ -250,6 +270,10 @@ def with_nan(state, seed):
     return model
 
 
+def qwen4(_):
+    return build_tiny("qwen4_exp_text")
+
+
 class Linear(nn.Linear):
     hidden_size = WIDTH
 
@@ -279,6 +303,7 @@ class Linear(nn.Linear):
         (lambda state: Linear(WIDTH, state), {}, hf_ess.UnsupportedModelError, "no mixer that can"),
         (lambda _: nn.Linear(8, 8), {}, hf_ess.InvalidInputError, "how wide its inputs are"),
         (attention_of, {}, hf_ess.InvalidInputError, "(?s)do not change.*attention.*whole text"),
+        (qwen4, {}, hf_ess.UnsupportedModelError, r"(?s)vectors of no token.*token ids \[B, L\]"),
         (with_nan, {}, hf_ess.NonFiniteError, r"(?s)State size 2, seed 0.*layers\.1\.mixer\.c_pro"),
     ],
 )

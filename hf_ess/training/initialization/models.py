@@ -49,8 +49,10 @@ class Builder:
             raise InvalidTypeError(
                 f"build_model({state_size}) gave a {type(model).__name__}, not a torch.nn.Module."
             )
-        check_module(model)
-        return model
+        # A compiled model would run past the hooks; what it was compiled from computes the same.
+        original: nn.Module = getattr(model, "_orig_mod", model)
+        check_module(original)
+        return original
 
 
 def _parameters(function: Callable[..., object]) -> set[str]:
