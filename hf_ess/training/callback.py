@@ -59,6 +59,8 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
 
     Attributes:
         history: step and snapshot of every measurement of the latest training.
+        pace: seconds that steps and measurements have taken.
+        clock: what they are timed by.
 
     Raises:
         InvalidInputError, InvalidTypeError: an argument cannot be used. What can be checked only
@@ -81,6 +83,8 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
         >>> [step for step, snapshot in watch.history]
         [0, 2, 4]
     """
+
+    clock = staticmethod(perf_counter)
 
     def __init__(
         self,
@@ -132,10 +136,10 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         if self._measured_at is None:
             self._measure(state, control)
-        self._step_began = perf_counter()
+        self._step_began = self.clock()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        self.pace.trained(perf_counter() - self._step_began)
+        self.pace.trained(self.clock() - self._step_began)
         if control.should_training_stop or self.pace.is_due(state.global_step):
             self._measure(state, control)
 
@@ -152,7 +156,7 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
         if self._watch is None or not state.is_world_process_zero:
             return
         _wait_for(self._watch)
-        began = perf_counter()
+        began = self.clock()
         try:
             snapshot = self._watch.measure()
         except Exception as error:
@@ -162,7 +166,7 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
             return
         finally:
             _wait_for(self._watch)
-            self.pace.measured(perf_counter() - began)
+            self.pace.measured(self.clock() - began)
         self.history.append((state.global_step, snapshot))
         self._log(snapshot.metrics(self.prefix), state, control)
         self._remark(snapshot)

@@ -22,6 +22,11 @@ class Pace:
         every: number of steps, or "auto".
         share: of the time of the steps, for "auto".
 
+    Attributes:
+        seconds_trained: by all steps.
+        seconds_measured: by all measurements.
+        latest: seconds of the latest measurement.
+
     Raises:
         InvalidTypeError: every is neither a whole number nor "auto", or share is no number.
         InvalidInputError: every is below 1, or share is not above 0 and at most 1.
@@ -58,7 +63,7 @@ class Pace:
         """Forgets all times, for another training."""
         self.seconds_trained = 0.0
         self.seconds_measured = 0.0
-        self._latest = 0.0
+        self.latest = 0.0
         self._trained_then = 0.0
 
     def trained(self, seconds: float) -> None:
@@ -68,13 +73,13 @@ class Pace:
     def measured(self, seconds: float) -> None:
         """A measurement took so long."""
         self.seconds_measured += seconds
-        self._latest = seconds
+        self.latest = seconds
         self._trained_then = self.seconds_trained
 
     def is_due(self, step: int) -> bool:
         """Whether to measure after this step, counted from 1."""
         if isinstance(self.every, int):
             return step % self.every == 0
-        pays = self.share * self.seconds_trained - self.seconds_measured >= self._latest
+        pays = self.share * self.seconds_trained - self.seconds_measured >= self.latest
         since = self.seconds_trained - self._trained_then
-        return pays and step > 0 and self.share * since >= self._latest
+        return pays and step > 0 and self.share * since >= self.latest

@@ -243,8 +243,8 @@ def test_auto_spends_at_most_two_percent(tmp_path, monkeypatch):
         return snapshot
 
     monkeypatch.setattr(ESSWatch, "measure", timed)
-    monkeypatch.setattr("hf_ess.training.callback.perf_counter", time.process_time)
     callback = ESSCallback(texts(1, length=16), thresholds=NEVER)
+    callback.clock = time.process_time
     trainer = trainer_for(
         synthetic("LA"),
         tmp_path,
