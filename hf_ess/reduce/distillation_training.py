@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -178,18 +179,15 @@ class StudentTraining:
             NonFiniteError: one is NaN or infinite.
         """
         weights = np.array([call.texts for call in self.held], dtype=np.float64)
-        activation = [float(activation_loss(self._outputs(c), c.outputs)) for c in self.held]
-        found = {"activation": float(np.average(activation, weights=weights))}
-        if self.matched:
-            with recorded(self.student) as run:
-                operator = [
-                    sum(float(part) for part in self._operator_loss(run(call)[1], call))
-                    for call in self.held
-                ]
-            found["operator"] = float(np.average(operator, weights=weights))
-        for kind, error in found.items():
-            self._check(error, f"The error of the {kind}s on the held-out texts")
-        return DistillationErrors(found.get("operator"), found["activation"])
+        operator = None
+        with self._finite("On the held-out texts"):
+            losses = [activation_loss(self._outputs(call), call.outputs) for call in self.held]
+            activation = _finite(float(np.average([*map(float, losses)], weights=weights)))
+            if self.matched:
+                with recorded(self.student) as run:
+                    found = [sum(self._operator_loss(run(c)[1], c)) for c in self.held]
+                operator = _finite(float(np.average([*map(float, found)], weights=weights)))
+        return DistillationErrors(operator, activation)
 
     def _operator_loss(self, operators: Any, call: LayerCall) -> Iterator[Tensor]:
         budget = self.settings.memory_budget
@@ -212,10 +210,10 @@ class StudentTraining:
         with torch.enable_grad():
             for step, call in enumerate(self._calls_in_order(steps)):
                 optimizer.zero_grad()
-                for part in loss(call):
-                    losses[step] += part.item()
-                    self._check(losses[step], f"The loss of the {what} at step {step}")
-                    _backward(part, what)
+                with self._finite(f"Step {step} of matching {what}"):
+                    for part in loss(call):
+                        losses[step] += _finite(part.item())
+                        _backward(part, what)
                 optimizer.step()
                 self.done()
         optimizer.zero_grad()
@@ -272,16 +270,26 @@ class StudentTraining:
             return False
         return True
 
-    def _check(self, value: float, what: str) -> None:
-        if not math.isfinite(value):
+    @contextmanager
+    def _finite(self, where: str) -> Iterator[None]:
+        """Says where it was that something became NaN or infinite, and why that may be."""
+        try:
+            yield
+        except NonFiniteError as error:
             raise NonFiniteError(
-                f"{what} is {value}.",
+                f"{where}: {error.what}",
                 causes=[
                     f"a learning rate that is too high ({self.settings.learning_rate:g})",
                     f"NaN in the student, or in what {self.teacher} computes",
                 ],
                 fix="Lower the learning rate, or look at the outputs of the layer.",
-            )
+            ) from error
+
+
+def _finite(loss: float) -> float:
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"The distance of the student is {loss}.")
+    return loss
 
 
 def _backward(part: Tensor, what: str) -> None:
