@@ -26,7 +26,7 @@ class Point:
 
     Attributes:
         name: of the run and of its folder, for people: its values on the axes, and the digest.
-        digest: of the configuration.
+        digest: of all in the configuration that is not a default.
         settings: the value of each axis, as `label` writes it.
         config: of the run.
     """
@@ -92,9 +92,16 @@ def _point(base: Mapping[str, Any], values: dict[str, Any]) -> Point:
         kind = InvalidTypeError if isinstance(error, TypeError) else InvalidInputError
         raise kind(f"{shown}: {error.what}", causes=error.causes, fix=error.fix) from error
     labels = {key: label(value) for key, value in values.items()}
-    content = json.dumps(config.to_dict(), sort_keys=True).encode()
-    digest = hashlib.sha256(content).hexdigest()[:DIGEST]
+    digest = hashlib.sha256(_essence(config)).hexdigest()[:DIGEST]
     return Point(_name(labels, digest), digest, labels, config)
+
+
+def _essence(config: RunConfig) -> bytes:
+    """All that is not a default, so that fields which are added later do not count as changes."""
+    usual = RunConfig(config.task).to_dict()
+    written = config.to_dict()
+    essence = {key: written[key] for key in written if key == "task" or written[key] != usual[key]}
+    return json.dumps(essence, sort_keys=True).encode()
 
 
 def _name(labels: dict[str, Any], digest: str) -> str:
