@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 LOG = "log.jsonl"
 Record = dict[str, Any]
+# Seconds between two looks at a log.
+EVERY = 1.0
 # Lists of a record; the other entries are single values.
 LAYERS, REMARKS = "layers", "remarks"
 
@@ -77,3 +82,36 @@ def log_frame(records: list[Record]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(log_rows(records))
+
+
+class StepsOfRuns:
+    """How far several runs are, by their logs, which are read at most once a second.
+
+    Args:
+        steps: of each run in its folder.
+        left: the folders of runs that are not at their end.
+    """
+
+    def __init__(self, steps: Mapping[Path, int], left: Iterable[Path]) -> None:
+        self.steps = dict(steps)
+        self.left = dict.fromkeys(left, 0)
+        self.read_at = -math.inf
+
+    @property
+    def total(self) -> int:
+        """Steps of all runs."""
+        return sum(self.steps.values())
+
+    def end(self, run: Path) -> None:
+        """Counts a run as done, whether it failed or not."""
+        self.left.pop(run, None)
+
+    def done(self) -> int:
+        """Steps that are done, as far as the logs say."""
+        if time.monotonic() - self.read_at >= EVERY:
+            self.read_at = time.monotonic()
+            for run in self.left:
+                records = read_records(run)
+                self.left[run] = records[-1]["step"] if records else 0
+        ended = sum(self.steps[run] for run in self.steps if run not in self.left)
+        return ended + sum(self.left.values())

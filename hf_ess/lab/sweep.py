@@ -15,6 +15,7 @@ from hf_ess.lab.folders import claim, sole_user
 from hf_ess.lab.interrupts import ending_between_steps
 from hf_ess.lab.results import RESULTS
 from hf_ess.lab.run_config import RunConfig
+from hf_ess.lab.run_log import StepsOfRuns
 from hf_ess.lab.sweep_points import Axes, Point, points_of
 from hf_ess.lab.sweep_table import sweep_summary, sweep_table
 from hf_ess.lab.training_state import replace_file
@@ -22,6 +23,7 @@ from hf_ess.lab.values import check_whole
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 from hf_ess.lab.workers import all_trained, places
 from hf_ess.progress import progress_bar
+from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,17 +131,23 @@ def _trained(
     first = points[0].config
     environments = places(first.device, max(p.config.threads for p in points), processes)
     messages = folder / MESSAGES
+    steps = StepsOfRuns({run: point.config.steps for run, point in runs.items()}, left)
     with (
         ending_between_steps() as wish,
-        progress_bar(len(points), "Sweeping", enabled=progress, unit="run") as bar,
+        progress_bar(steps.total, "Sweeping", enabled=progress, unit="step") as bar,
     ):
-        bar.update(finished)
-        for run, answer in all_trained(left, environments, messages, wish):
+
+        def show() -> None:
+            bar.set_postfix_str(f"{finished} of {counted(len(runs), 'run')}", refresh=False)
+            bar.update(steps.done() - bar.n)
+
+        for run, answer in all_trained(left, environments, messages, wish, show):
             if ERROR in answer:
                 errors[runs[run].name] = answer[ERROR]
             finished += not answer
             wish.to_end = wish.to_end or INTERRUPTED in answer
-            bar.update(1)
+            steps.end(run)
+            show()
     if messages.exists() and not messages.stat().st_size:
         messages.unlink()
     if wish.to_end:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -52,7 +52,11 @@ def places(device: str, threads: int, processes: int | None) -> list[dict[str, s
 
 
 def all_trained(
-    folders: Sequence[Path], environments: Sequence[dict[str, str]], messages: Path, wish: Wish
+    folders: Sequence[Path],
+    environments: Sequence[dict[str, str]],
+    messages: Path,
+    wish: Wish,
+    while_waiting: Callable[[], None],
 ) -> Iterator[tuple[Path, Answer]]:
     """Trains the runs of folders, and gives each with its answer as soon as it is done.
 
@@ -61,6 +65,7 @@ def all_trained(
         environments: one for each process, of `places`.
         messages: a file for what processes say on stderr.
         wish: to end; running trainings then leave a checkpoint, and what is left is not begun.
+        while_waiting: called again and again between answers.
     """
     waiting: SimpleQueue[Path] = SimpleQueue()
     for folder in folders:
@@ -72,6 +77,7 @@ def all_trained(
             while outcome is None:
                 with suppress(Empty):
                     outcome = done.get(timeout=GLANCE)
+                while_waiting()
                 if wish.to_end and outcome is None:
                     workers.end()
                     return

@@ -20,7 +20,7 @@ def config_file(tmp_path):
 
 @pytest.fixture
 def here(monkeypatch):
-    def all_trained(folders, environments, messages, wish):
+    def all_trained(folders, environments, messages, wish, while_waiting):
         for folder in folders:
             yield folder, worker.trained(folder)
 

@@ -15,6 +15,7 @@ from lab.small_runs import outcome, small_config
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.lab import SweepInterrupted, sweep, train, worker
+from hf_ess.lab.run_log import StepsOfRuns, append_record
 from hf_ess.lab.sweep import folder_of
 from hf_ess.lab.sweep_points import label, points_of
 from hf_ess.lab.training_state import CHECKPOINT
@@ -29,7 +30,7 @@ def here(monkeypatch):
     """Trains in this process; the names of the runs that were trained."""
     trained = []
 
-    def all_trained(folders, environments, messages, wish):
+    def all_trained(folders, environments, messages, wish, while_waiting):
         for folder in folders:
             trained.append(folder.name)
             yield folder, worker.trained(folder)
@@ -181,3 +182,19 @@ def test_interrupted_and_swept_again(tmp_path):
     train(base, run, progress=False)
     train(base, tmp_path / "undisturbed", progress=False)
     assert outcome(run) == outcome(tmp_path / "undisturbed")
+
+
+def test_steps_of_runs_by_their_logs(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    runs = {tmp_path / name: 10 for name in "abc"}
+    for run in runs:
+        run.mkdir()
+    steps = StepsOfRuns(runs, [tmp_path / "b", tmp_path / "c"])
+    assert (steps.total, steps.done()) == (30, 10)
+    append_record(tmp_path / "b", {"step": 4})
+    assert steps.done() == 10  # a second has not passed
+    now[0] = 1.5
+    assert steps.done() == 14
+    steps.end(tmp_path / "c")
+    assert steps.done() == 24

@@ -48,10 +48,14 @@ def answers(monkeypatch, tmp_path):
     def ask(names, environments, wish=None):
         folders = [tmp_path / name for name in names]
         messages = tmp_path / "messages.txt"
-        found = workers.all_trained(folders, environments, messages, wish or Wish())
+        found = workers.all_trained(folders, environments, messages, wish or Wish(), _nothing)
         return {folder.name: answer for folder, answer in found}
 
     return ask
+
+
+def _nothing():
+    """Nobody watches."""
 
 
 def _no_processes_left():
@@ -107,7 +111,7 @@ def test_a_wish_to_end_ends_the_processes(answers, tmp_path):
 def test_an_error_of_who_asks_ends_the_processes(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "WORKER", STAND_IN)
     folders = [tmp_path / "a", tmp_path / "wait"]
-    found = workers.all_trained(folders, [{}], tmp_path / "messages.txt", Wish())
+    found = workers.all_trained(folders, [{}], tmp_path / "messages.txt", Wish(), _nothing)
     assert next(found)[0] == folders[0]
     found.close()
     assert _no_processes_left()
@@ -123,7 +127,9 @@ def test_a_real_worker_trains_as_this_process_does(tmp_path):
     (there / CONFIG).write_text(config.to_yaml())
     environments = workers.places("cpu", threads=1, processes=1)
     found = dict(
-        workers.all_trained([broken, there], environments, tmp_path / "messages.txt", Wish())
+        workers.all_trained(
+            [broken, there], environments, tmp_path / "messages.txt", Wish(), _nothing
+        )
     )
     assert found[there] == {}
     assert "has no task" in found[broken]["error"]
