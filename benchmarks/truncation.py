@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 import hf_ess
+from hf_ess.progress import progress_bar
 from hf_ess.reduce import ReductionPlan, Truncation
 from hf_ess.synthetics import SyntheticForCausalLM, TrainedCheckpoint, accuracy
 from model_adapters import LayerOperator
@@ -157,13 +158,17 @@ class Measured:
 
     def rows(self, sizes: list[int], seeds: int) -> Iterator[Row]:
         """All ways at each size, and what a plan makes of the same numbers."""
+        bar = progress_bar(4 * len(sizes), self.checkpoint.name, enabled=True, unit="row")
         for size in sizes:
             wanted = {x.name: min(size, x.state_size or size) for x in self.states.values()}
             for way in WAYS:
                 yield self.row(way, size, wanted, seeds)
+                bar.update(1)
             budget = sum(x.channels * wanted[x.name] for x in self.states.values())
             shared = hf_ess.reduce.plan(self.report, state_budget=budget)
             yield self.row("plan", size, shared, seeds)
+            bar.update(1)
+        bar.close()
 
 
 def default_sizes(present: int) -> list[int]:

@@ -9,7 +9,8 @@ from hf_ess.reduce.distillation_training import DistillationErrors
 from hf_ess.reduce.planning import plan
 from hf_ess.reduce.reduction_plan import LayerPlan, ReductionPlan
 from hf_ess.reduce.students import smaller_layer
-from hf_ess.reduce.truncation import LayerTruncation, Truncation, truncate
+from hf_ess.reduce.truncation import truncate
+from hf_ess.reduce.truncation_result import LayerTruncation, Truncation
 
 __all__ = [
     "Distillation",

@@ -126,8 +126,15 @@ class ReductionPlan:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The planned size of each layer with a state of fixed size, by its name."""
-        return {layer.name: layer.size or 0 for layer in self.layers if layer.shrinks}
+        """The planned size of each layer with a state of fixed size, by its name.
+
+        Of a mixer that runs several times the largest.
+        """
+        sizes: dict[str, int] = {}
+        for layer in self.layers:
+            if layer.shrinks:
+                sizes[layer.name] = max(layer.size or 0, sizes.get(layer.name, 0))
+        return sizes
 
     @property
     def state_numbers_now(self) -> int:

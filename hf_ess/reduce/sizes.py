@@ -80,7 +80,7 @@ def _planned(
             causes=["no such layer is verified in its report"],
             fix="Read the reasons in plan.layers, or give sizes.",
         )
-    asked = {name: layer.size or 1 for name, layer in planned.items()}
+    asked = plan.sizes
     if one_size:
         unplanned = [state.size for state in states if state.name not in asked]
         largest = max([*asked.values(), *unplanned])
@@ -92,9 +92,9 @@ def _planned(
         sizes[state.name] = -(-size // step) * step
         if state.name not in planned:
             notes[state.name] = UNPLANNED
-        elif sizes[state.name] != planned[state.name].size:
+        elif sizes[state.name] != plan.sizes[state.name]:
             kind = "all layers have one size" if one_size else f"channels go in groups of {step}"
-            notes[state.name] = f"the plan asks for {planned[state.name].size}: {kind}"
+            notes[state.name] = f"the plan asks for {plan.sizes[state.name]}: {kind}"
     return sizes, notes
 
 

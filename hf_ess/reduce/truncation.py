@@ -1,17 +1,19 @@
-"""Models with smaller states: which channels stay, and what is proved about those that go."""
+"""Models with smaller states: which channels stay, and what that costs each layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hf_ess.errors import InvalidTypeError, NonFiniteError, UnsupportedModelError
+from hf_ess.errors import (
+    InvalidInputError,
+    InvalidTypeError,
+    NonFiniteError,
+    UnsupportedModelError,
+)
 from hf_ess.progress import progress_bar
 from hf_ess.reduce.calibration import Calibration, calibrated, certificates, model_inputs
 from hf_ess.reduce.channel_choice import removal_order, rescaling
@@ -20,82 +22,11 @@ from hf_ess.reduce.mamba_family import Mamba2Family, MambaFamily
 from hf_ess.reduce.reduction_plan import ReductionPlan
 from hf_ess.reduce.sizes import Sizes, check_layers, wanted_sizes
 from hf_ess.reduce.synthetic_family import SyntheticFamily
+from hf_ess.reduce.truncation_result import LayerTruncation, Truncation
 from hf_ess.report.choices import chosen
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FAMILIES: tuple[Family, ...] = (SyntheticFamily(), MambaFamily(), Mamba2Family())
 Order = Callable[[StateOfMixer, Tensor], list[list[int]]]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerTruncation:
-    """What became of the state of one layer.
-
-    Attributes:
-        name: dotted name of the mixer.
-        index: number of the layer.
-        before: channels of its state before.
-        size: channels of its state now, for each group.
-        kept: int64 `[S, n]`, the channels that stayed, of each set of groups that chose together.
-        factors: `[S, n]` on what C reads of them; 1 where nothing was rescaled.
-        error: `[B, G]`, an upper bound on `||M - M_kept||_F`, and so on the spectral error of
-            every block, of the layer at the inputs that it had in the whole model.
-        unbeatable: `[B, G]`, no state of that size has a smaller largest spectral error.
-        norm: `[B, G]`, `||M||_F` without the direct term.
-        note: why channels were not rescaled, or the size is another than asked for.
-    """
-
-    name: str
-    index: int
-    before: int
-    size: int
-    kept: NDArray[np.int64]
-    factors: NDArray[np.float64]
-    error: NDArray[np.float64]
-    unbeatable: NDArray[np.float64]
-    norm: NDArray[np.float64]
-    note: str = ""
-
-    @property
-    def relative_error(self) -> float:
-        """Root of the sum of squares of the errors over that of the norms; 0 for no operator."""
-        whole = float(np.linalg.norm(self.norm))
-        return float(np.linalg.norm(self.error)) / whole if whole else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Truncation:
-    """A model with smaller states.
-
-    Attributes:
-        model: of the same class; it saves and loads, and is analysed as any other.
-        layers: what became of each layer with a state.
-        choose: how channels were chosen.
-    """
-
-    model: Any
-    layers: tuple[LayerTruncation, ...]
-    choose: str
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A row for each layer: sizes, largest certified error, what cannot be beaten, note."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "layer": layer.index,
-                "name": layer.name,
-                "before": layer.before,
-                "size": layer.size,
-                "largest_error": layer.error.max(),
-                "unbeatable": layer.unbeatable.max(),
-                "relative_error": layer.relative_error,
-                "note": layer.note,
-            }
-            for layer in self.layers
-        )
 
 
 def truncate(
@@ -152,7 +83,10 @@ def truncate(
         >>> smaller.model.config.state_sizes
         [2, 8]
     """
+    model = getattr(model, "_orig_mod", model)
     family = family_of(model)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InvalidInputError(f"The seed must be a whole number from 0 on, got {seed!r}.")
     order = chosen("choice of channels", choose, _orders(seed, rescale=rescale))
     states = family.states(model)
     sizes, notes = wanted_sizes(plan_or_sizes, states, one_size=family.one_size)

@@ -168,6 +168,14 @@ def test_undecided_values_count_where_no_error_is_known() -> None:
         assert found.by_group == (size, 2)
 
 
+def test_a_mixer_that_runs_twice_needs_the_larger_state() -> None:
+    sizes = {"state_size": 9}
+    layers = [make_layer(0, seed=seed, call=seed, **sizes) for seed in range(4)]
+    small = plan(make_report(layers), tolerance=0.1)
+    assert len({layer.size for layer in small.layers}) > 1
+    assert small.sizes == {layers[0].name: max(layer.size for layer in small.layers)}
+
+
 def attention(counts, length: int = 64):
     """A layer of attention with tolerance-ESS by a function of the position."""
     positions = np.arange(4, length, 4)

@@ -201,6 +201,8 @@ def test_a_plan_is_carried_out() -> None:
         assert asked <= layer.size <= asked + 1
         assert bool(layer.note) == (layer.size != asked)
         assert layer.unbeatable.max() <= max(small.layers[layer.index].largest_error, 1e-9)
+        assert layer.name in done.summary(60)
+        assert layer.note in done.summary()
     frame = done.to_pandas()
     assert frame["size"].tolist() == [layer.size for layer in done.layers]
     assert (frame["largest_error"] >= frame["unbeatable"]).all()

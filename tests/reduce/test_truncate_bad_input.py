@@ -68,6 +68,12 @@ def test_unknown_choices() -> None:
         truncate(model_of("GLA"), 4, IDS, choose="best", progress=False)
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_wrong_seeds(seed) -> None:
+    with pytest.raises(hf_ess.InvalidInputError, match="seed must be a whole number from 0 on"):
+        truncate(model_of("GLA"), 4, IDS, choose="random", seed=seed, progress=False)
+
+
 def test_broken_weights_are_named() -> None:
     model = model_of("GLA", "S6")
     with torch.no_grad():
