@@ -1,7 +1,7 @@
 """What watching a training costs at its default period, in processor time.
 
     python benchmarks/watching.py [--mixers GLA SA] [--width 64] [--length 128] [--batch 32]
-                                  [--probe 4] [--steps 200] [--json]
+                                  [--probe 4] [--steps 200] [--rate 2e-3] [--plot PATH] [--json]
 
 The Trainer of transformers trains a synthetic model on multi-query recall, on one thread, with
 `hf_ess.ESSCallback`. The share is that of all measurements but the one after the last step, in
@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 
 import hf_ess
 from hf_ess.synthetics import SyntheticConfig, build_model, multi_query_recall
-from hf_ess.training import Thresholds
+from hf_ess.training import Thresholds, plot_watched
 
 VOCABULARY = 64
 
@@ -37,12 +38,13 @@ def watched_training(options: argparse.Namespace) -> dict[str, Any]:
     quiet = Thresholds(collapse=0, saturation=2)
     callback = hf_ess.ESSCallback(probe, thresholds=quiet)
     callback.clock = time.process_time
-    texts = multi_query_recall(options.batch * 4, **sizes, seed=1)
+    texts = multi_query_recall(options.batch * options.steps, **sizes, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
             per_device_train_batch_size=options.batch,
             max_steps=options.steps,
+            learning_rate=options.rate,
             logging_steps=options.steps,
             save_strategy="no",
             report_to=[],
@@ -57,6 +59,8 @@ def watched_training(options: argparse.Namespace) -> dict[str, Any]:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+    if options.plot:
+        plot_watched(callback.history, options.plot)
     pace = callback.pace
     return {
         "mixers": options.mixers,
@@ -76,6 +80,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--probe", type=int, default=4)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--plot", type=Path, help="where to draw entropy-ESS over the steps")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -26,7 +26,8 @@ class Thresholds:
 
     Attributes:
         collapse: at or below this share of the attainable size a state is not used.
-        saturation: at or above this share of the TSS a state is full.
+        saturation: at or above this share of the state size N a state is full. A probe shows
+            that only if it is long enough to fill the state at most of its positions.
         tolerance: of the ESS; of those that were measured, the one closest to it counts.
 
     Raises:
@@ -86,8 +87,9 @@ def _remarks_on_layer(
     if layer.state_size is None or not layer.tolerance_ess or not layer.attainable > 0:
         return
     tau = min(layer.tolerance_ess, key=lambda t: abs(math.log(t / thresholds.tolerance)))
-    ess, filled = layer.tolerance_ess[tau], layer.tolerance_utilization[tau]
-    share = ess / layer.attainable
+    ess = layer.tolerance_ess[tau]
+    # Not of min(N, i), which short texts fill at their beginning whatever the state is.
+    share, filled = ess / layer.attainable, ess / layer.state_size
     if share <= thresholds.collapse:
         yield Remark(
             layer.name,

@@ -335,7 +335,7 @@ def test_an_untrained_model_is_neither_collapsed_nor_saturated(tmp_path):
     assert warned(trainer_for(synthetic("LA"), tmp_path, callback, max_steps=1)) != []
     model = synthetic("LA")
     stopped = At(1, scaled(0.03))
-    callback = ESSCallback(PROBE, every=100, thresholds=Thresholds(saturation=0.9, collapse=0))
+    callback = ESSCallback(PROBE, every=100, thresholds=Thresholds(saturation=0.8, collapse=0))
     assert warned(trainer_for(model, tmp_path, stopped, callback, max_steps=1)) == []
     assert callback.history[0][1].noted[0].kind == "saturation"
 

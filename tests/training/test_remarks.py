@@ -34,13 +34,8 @@ LAYER = LayerSnapshot(
 
 def with_ess(ess, *, attainable=16.0, **changes):
     """The layer with another ESS at a tolerance of 0.001."""
-    return replace(
-        LAYER,
-        attainable=attainable,
-        tolerance_ess={1e-1: 4.0, 1e-3: ess},
-        tolerance_utilization={1e-1: 0.25, 1e-3: ess / 16},
-        **changes,
-    )
+    counts = {1e-1: 4.0, 1e-3: ess}
+    return replace(LAYER, attainable=attainable, tolerance_ess=counts, **changes)
 
 
 def said_of(layer, first=(), **thresholds):
@@ -79,7 +74,8 @@ def test_saturation():
 
 
 def test_a_short_probe_does_not_look_like_a_collapse_or_a_full_state():
-    assert said_of(with_ess(4.0, attainable=4.0)) == ()
+    full = {1e-1: 1.0, 1e-3: 1.0}
+    assert said_of(with_ess(4.0, attainable=4.0, tolerance_utilization=full)) == ()
     assert [remark.kind for remark in said_of(with_ess(1.0, attainable=4.0))] == ["collapse"]
 
 
