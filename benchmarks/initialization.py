@@ -1,7 +1,7 @@
 """Before training, does a larger state become more use? Entropy-ESS of the paper's mixers on noise.
 
     python benchmarks/initialization.py [--states 16 32 64 128] [--seeds 5] [--length 256]
-                                        [--alphas 1024] [--mixers S6 GLA GLA-S6]
+                                        [--alphas 1024] [--mixers S6 GLA GLA-S6] [--width 128]
                                         [--plot PATH] [--json]
 
 `hf_ess.probe_initialization` on one mixer of the synthetic models at a time, all of 128 channels.
@@ -24,22 +24,21 @@ import hf_ess
 from hf_ess.synthetics import SyntheticConfig, SyntheticForCausalLM, build_model
 from hf_ess.training import ProbedMixer, plot_probed_mixers
 
-WIDTH = 128
 # Whether decay rates [1 .. N] are there to be divided by alpha.
 MIXERS = {"S6": True, "GLA": False, "GLA-S6": True}
 # In the middle of stretches of this length, so that their mean is that of all positions.
 EVERY = 16
 
 
-def builder(mixer: str) -> Callable[[int, int], SyntheticForCausalLM]:
+def builder(mixer: str, width: int = 128) -> Callable[[int, int], SyntheticForCausalLM]:
     """What builds a model of one mixer for a state size and a seed."""
 
     def build(state: int, seed: int) -> SyntheticForCausalLM:
         config = SyntheticConfig(
             [mixer],
             vocab_size=2,
-            hidden_size=WIDTH,
-            num_attention_heads=max(1, WIDTH // state),
+            hidden_size=width,
+            num_attention_heads=max(1, width // state),
             state_size=state,
         )
         return build_model(config, seed=seed)
@@ -50,7 +49,7 @@ def builder(mixer: str) -> Callable[[int, int], SyntheticForCausalLM]:
 def probe(mixer: str, options: argparse.Namespace) -> hf_ess.InitializationProbe:
     """The probe of one mixer."""
     return hf_ess.probe_initialization(
-        builder(mixer),
+        builder(mixer, options.width),
         options.states,
         seeds=range(options.seeds),
         length=options.length,
@@ -87,6 +86,7 @@ def main() -> None:
     parser.add_argument("--states", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1024.0])
     parser.add_argument("--mixers", nargs="+", choices=list(MIXERS), default=list(MIXERS))
     parser.add_argument("--plot", type=Path, help="where to draw ESS against capacity")
