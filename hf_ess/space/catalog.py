@@ -12,6 +12,7 @@ from typing import Any
 
 from hf_ess.errors import InvalidInputError, LimitError
 from hf_ess.report.text import printable, shortened
+from hf_ess.shipped import trained_folder
 from hf_ess.space.hub_models import HubModels, local_facts
 from hf_ess.space.limits import Limits
 from model_adapters.bundled import bundled_smollm2
@@ -235,6 +236,11 @@ def _shown(name: Any) -> str:
 def _of_operator(word: str) -> CatalogModel:
     """A folder or file by its own name, or a Hub id; the curated list may know more of it."""
     path = Path(word).expanduser()
+    if trained_folder(word) is not None:
+        raise InvalidInputError(
+            f"{_shown(word)} was trained on numbers, not on words: the page has no text for it.",
+            fix=f"Measure it at the command line: hf-ess analyze {word}",
+        )
     if path.exists():
         return _local(path.resolve())
     check_hub_id(word, "Give a folder or file that exists, or an id of the Hub.")

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+from trained_checkpoints import save_trained
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -263,6 +264,15 @@ def test_two_folders_of_one_name_are_refused(tmp_path):
         folder.mkdir(parents=True)
     with pytest.raises(InvalidInputError, match="Two models have one name"):
         Catalog(Limits(), list(map(str, folders)))
+
+
+def test_models_without_words_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_ess.shipped.SHIPPED", tmp_path)
+    folder = save_trained(tmp_path / "small-gla")
+    for name in ("small-gla", str(folder)):
+        with pytest.raises(InvalidInputError, match="trained on numbers, not on words") as caught:
+            Catalog(Limits(), [name])
+        assert caught.value.fix.endswith(f"hf-ess analyze {name}")
 
 
 def test_what_the_operator_mistypes_is_refused():
