@@ -124,7 +124,9 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
         self._step_began = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        tokenizer = self.tokenizer or known.get("processing_class")
+        tokenizer = self.tokenizer
+        if tokenizer is None and _is_text(self.probe):
+            tokenizer = known.get("processing_class")
         trainer = _calling_trainer(sys._getframe())
         self._trainer = None if trainer is None else weakref.ref(trainer)
         self._watch = ESSWatch(known["model"], self.probe, tokenizer, **self.options)
@@ -195,6 +197,10 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
         if (layer, kind) not in self._said:
             self._said.add((layer, kind))
             warnings.warn(words, TrainingWatchWarning, stacklevel=2)
+
+
+def _is_text(probe: Any) -> bool:
+    return isinstance(probe, str) or (isinstance(probe, Sequence) and isinstance(probe[0], str))
 
 
 def _is_of(entry: dict[str, Any], step: int, metrics: dict[str, float]) -> bool:

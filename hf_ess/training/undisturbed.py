@@ -15,6 +15,8 @@ from model_adapters.weights import execution_devices
 
 Given = TypeVar("Given")
 
+AUTOCAST_KINDS = ("cpu", "cuda", "xpu", "mps")
+
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
@@ -52,7 +54,7 @@ def without_autocast(function: Callable[[Given], None]) -> Callable[[Given], Non
     @wraps(function)
     def computed(given: Given) -> None:
         with ExitStack() as stack:
-            for kind in ("cpu", "cuda"):
+            for kind in AUTOCAST_KINDS:
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
             function(given)

@@ -199,6 +199,14 @@ def test_text_is_read_by_the_tokenizer_of_the_trainer(tmp_path):
     assert len(callback.history) == 3
 
 
+def test_token_ids_need_no_tokenizer(tmp_path):
+    callback = silent(every=4)
+    trainer = trainer_for(synthetic("GLA"), tmp_path, callback)
+    trainer.callback_handler.processing_class = object()  # as of pictures
+    trainer.train()
+    assert len(callback.history) == 2
+
+
 def called_by_hand(callback, *, first_process=True):
     """Two steps of a loop that is none of transformers, in one of several processes."""
     model = synthetic("GLA")
