@@ -1,6 +1,6 @@
 """Accuracy of trained models with smaller states: by plan, by operators, by magnitude, at random.
 
-    python benchmarks/truncation.py mqar-gla mqar-mamba FOLDER [--sizes 2 4 8] [--seeds 5] [--json]
+    python benchmarks/truncation.py mqar-gla mqar-mamba FOLDER [--sizes 2 4 8] [--refit] [--json]
 
 Takes shipped checkpoints by name, or folders of `hf-ess lab train` that say how they were trained.
 Layers get states of each size, by three ways to choose channels; "plan" shares the same numbers
@@ -110,11 +110,11 @@ def checked(model: SyntheticForCausalLM, done: Truncation, ids: Tensor, check: C
 class Measured:
     """A checkpoint, the texts that channels are chosen on, and rows about it."""
 
-    def __init__(self, source: str, *, texts: int, rescale: bool) -> None:
+    def __init__(self, source: str, *, texts: int, rescale: bool, refit: bool = False) -> None:
         self.checkpoint = TrainedCheckpoint.read(source)
         self.model = self.checkpoint.model()
         self.ids = self.checkpoint.task.texts(texts, seed=CALIBRATION_SEED).input_ids
-        self.rescale = rescale
+        self.making_up = {"rescale": rescale, "refit": refit}
         self.report = hf_ess.analyze(
             self.model, self.ids, tolerances=TOLERANCES, batch_size=texts, progress=False
         )
@@ -137,8 +137,8 @@ class Measured:
                 self.ids,
                 choose="operator" if way == "plan" else way,
                 seed=seed,
-                rescale=self.rescale,
                 progress=False,
+                **self.making_up,
             )
             scores.append(right(done.model, self.checkpoint))
             errors.append(max(layer.relative_error for layer in done.layers))
@@ -204,11 +204,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=TEXTS, help="that channels are chosen on")
     parser.add_argument("--no-rescale", action="store_true")
+    parser.add_argument("--refit", action="store_true", help="fit C anew for what stays")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = []
     for source in options.checkpoints:
-        one = Measured(source, texts=options.texts, rescale=not options.no_rescale)
+        one = Measured(
+            source, texts=options.texts, rescale=not options.no_rescale, refit=options.refit
+        )
         sizes = options.sizes or default_sizes(one.present)
         results.append(
             {

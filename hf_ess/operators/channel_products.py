@@ -49,7 +49,7 @@ def channel_gram(operator: StateSpaceOperator) -> Tensor:
     parts = []
     for groups in _chunks(operator, operator.width):
         gram = torch.zeros((), dtype=torch.float64, device=operator.device)
-        for step, state in _states(operator.length, partial(operator.channels, groups)):
+        for step, state in states(operator.length, partial(operator.channels, groups)):
             gram = gram + step.read[..., :, None] * step.read[..., None, :] * state
         parts.append(gram)
     return torch.cat(parts, 1)
@@ -89,7 +89,7 @@ def distance_bound(first: StateSpaceOperator, second: StateSpaceOperator) -> Ten
 def _square_and_norms(length: int, features: Features) -> tuple[Tensor, Tensor]:
     """`||M||_F^2` with the direct terms, and the sum of the norms of its parts, `[B, g]`."""
     square = own = direct = torch.zeros((), dtype=torch.float64)
-    for step, state in _states(length, features):
+    for step, state in states(length, features):
         read = (step.read[..., None, :] @ state)[..., 0, :]
         crossed = 2 * step.direct * (step.read * step.write).sum(-1)
         square = square + (read * step.read).sum(-1) + crossed + step.direct.square()
@@ -111,8 +111,22 @@ def _difference(
     )
 
 
-def _states(length: int, features: Features) -> Iterator[tuple[Channels, Tensor]]:
-    """What is read at each step `[B, g, N]`, and `W_i` `[B, g, N, N]` after it."""
+def states(length: int, features: Features) -> Iterator[tuple[Channels, Tensor]]:
+    """The features of each step `[B, g, N]`, and `W_i` `[B, g, N, N]` after it.
+
+    Args:
+        length: L.
+        features: gives those of the steps from a start to a stop, `[B, g, s, N]`.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators.channel_products import states
+        >>> from hf_ess.operators.state_space import Channels
+        >>> one = torch.ones(1, 1, 3, 1)
+        >>> sums = states(3, lambda start, stop: Channels(one, one, one, one[..., 0]))
+        >>> [float(state) for _, state in sums]
+        [1.0, 2.0, 3.0]
+    """
     state: Tensor | None = None
     for start in range(0, length, STRETCH):
         stretch = features(start, min(start + STRETCH, length))

@@ -39,6 +39,7 @@ class Calibration:
         gram: of the operators of its units, `[S, U, U]`, summed over what chooses together.
         norm: `||M - D||_F`, `[B, G]`.
         inputs: what the module got, `[B, L, d]`.
+        features: what its reader got, `[B, L, d']`; None without one.
     """
 
     mixer: str
@@ -46,6 +47,7 @@ class Calibration:
     gram: Tensor
     norm: Tensor
     inputs: Tensor
+    features: Tensor | None
 
     def unbeatable(self, size: int) -> Tensor:
         """A lower bound on the error of any state of `size` numbers, float64 `[B, G]`.
@@ -100,6 +102,7 @@ def calibrated(
     """
     by_name = {state.name: state for state in states}
     received: dict[str, Tensor] = {}
+    read: dict[str, Tensor] = {}
     found: dict[str, Calibration] = {}
 
     def take(layer: LayerOperator) -> None:
@@ -109,11 +112,22 @@ def calibrated(
             gram = units_gram(channel_gram(operator), state.units)
             norm = gram.sum((-1, -2)).clamp(min=0.0).sqrt()
             found[layer.name] = Calibration(
-                layer.mixer, operator, state.summed(gram), norm, received.pop(layer.name)
+                mixer=layer.mixer,
+                operator=operator,
+                gram=state.summed(gram),
+                norm=norm,
+                inputs=received.pop(layer.name),
+                features=read.pop(layer.name, None),
             )
             done()
 
-    with _hooks(states, partial(_note, received)), record_operators(model, take) as recorder:
+    modules = {state.name: state.module for state in states}
+    readers = {state.name: state.reader for state in states if state.reader is not None}
+    with (
+        _hooks(modules, partial(_note, received)),
+        _hooks(readers, partial(_note, read)),
+        record_operators(model, take) as recorder,
+    ):
         model(**inputs)
     reasons = {layer.name: layer.reason for layer in recorder.refused}
     for name in by_name:
@@ -142,7 +156,8 @@ def certificates(
             found[layer.name] = distance_bound(before[layer.name].operator, _verified(layer))
             done()
 
-    with _hooks(states, partial(_replace, before)), record_operators(model, take):
+    modules = {state.name: state.module for state in states}
+    with _hooks(modules, partial(_replace, before)), record_operators(model, take):
         model(**inputs)
     return found
 
@@ -166,15 +181,17 @@ def _verified(layer: LayerOperator) -> StateSpaceOperator:
 
 
 @contextmanager
-def _hooks(states: Sequence[StateOfMixer], hook: Callable[[str, Any, Any], Any]) -> Iterator[None]:
-    """Calls the hook with the name, the arguments and the keywords of each mixer that runs."""
+def _hooks(
+    modules: Mapping[str, nn.Module], hook: Callable[[str, Any, Any], Any]
+) -> Iterator[None]:
+    """Calls the hook with the name, the arguments and the keywords of each module that runs."""
     with ExitStack() as stack:
-        for state in states:
+        for name, module in modules.items():
 
-            def called(module: Any, args: Any, kwargs: Any, name: str = state.name) -> Any:
+            def called(module: Any, args: Any, kwargs: Any, name: str = name) -> Any:
                 return hook(name, args, kwargs)
 
-            handle = state.module.register_forward_pre_hook(called, with_kwargs=True)
+            handle = module.register_forward_pre_hook(called, with_kwargs=True)
             stack.callback(handle.remove)
         yield
 

@@ -28,6 +28,7 @@ class StateOfMixer:
         reading: what C is made of, `[S, N, ..]` for S sets of groups that choose together.
         writing: what B is made of, `[S, N, ..]`.
         fixed: why channels that stay cannot make up for others by a factor, empty if they can.
+        reader: the linear map from whose inputs `reading` makes C, if `fixed` is empty.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StateOfMixer:
     reading: Tensor
     writing: Tensor
     fixed: str = ""
+    reader: nn.Module | None = None
 
     @property
     def sets(self) -> int:
@@ -65,11 +67,13 @@ class Selection:
         units: int64 `[S, n]`, ascending.
         factors: `[S, n]` float64 on what C reads of each unit.
         of: the units as channels, int64 `[U, k]`.
+        rows: what C is made of instead, `[S, n k, ..]`; None for the old rows times the factors.
     """
 
     units: Tensor
     factors: Tensor
     of: Tensor
+    rows: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -87,8 +91,10 @@ class Selection:
         return rows[sets, self.channels.to(rows.device)]
 
     def read(self, rows: Tensor) -> Tensor:
-        """The same of rows that C is made of, times their factors."""
+        """The same of rows that C is made of, times their factors, or what was fitted instead."""
         kept = self.kept(rows)
+        if self.rows is not None:
+            return self.rows.to(kept)
         factors = self.factors.repeat(1, self.of.shape[1]).to(kept.device)
         factors = factors.reshape(*factors.shape, *[1] * (kept.ndim - 2))
         return (kept.double() * factors).to(kept.dtype)
@@ -118,10 +124,15 @@ class Family(ABC):
     def cut(self, state: StateOfMixer, selection: Selection) -> dict[str, Tensor]:
         """Those weights of a mixer that change, by their names in the module."""
 
+    def turns(self, state: StateOfMixer, length: int) -> Tensor:
+        """What is done to what `reader` gives before it reads the state, `[L|1, S|1, N, N]`."""
+        return torch.eye(state.size, device=state.reading.device)[None, None]
+
     def smaller(self, model: Any, chosen: Mapping[str, Selection]) -> Any:
         """A new model of the same class with what stays of the states of all mixers."""
         states = self.states(model)
         config = deepcopy(model.config)
+        config._name_or_path = ""  # what it was loaded from is another model
         self.resize(config, {state.index: chosen[state.name].size for state in states})
         weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         for state in states:

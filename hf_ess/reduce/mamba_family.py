@@ -51,9 +51,9 @@ class MambaFamily(_OneSize):
     def state(self, name: str, number: int, mixer: Any, fixed: str) -> StateOfMixer:
         size = mixer.ssm_state_size
         _, writing, reading = _parts(mixer)
-        return StateOfMixer(
-            name, number, mixer, size, singles(size), reading[None], writing[None], fixed
-        )
+        rows = reading[None], writing[None]
+        reader = None if fixed else mixer.x_proj
+        return StateOfMixer(name, number, mixer, size, singles(size), *rows, fixed, reader)
 
     def cut(self, state: StateOfMixer, selection: Selection) -> dict[str, Tensor]:
         mixer: Any = state.module

@@ -15,6 +15,7 @@ from hf_ess.synthetics.headed import (
     HeadedMixer,
     LinearAttention,
     SoftmaxAttention,
+    rotated,
     standard_turns,
 )
 from hf_ess.synthetics.state_space import SelectiveStateSpace
@@ -41,6 +42,14 @@ class SyntheticFamily(Family):
     def resize(self, config: SyntheticConfig, sizes: Mapping[int, int]) -> None:
         before = [config.own_state_size(layer) for layer in range(config.num_hidden_layers)]
         config.state_sizes = [sizes.get(layer, own) for layer, own in enumerate(before)]
+
+    def turns(self, state: StateOfMixer, length: int) -> Tensor:
+        mixer: Any = state.module
+        if not isinstance(mixer, LinearAttention):
+            return super().turns(state, length)
+        each = torch.eye(state.size, dtype=torch.float64, device=state.reading.device)
+        each = each[:, None, None].expand(-1, length, mixer.heads, -1)
+        return rotated(each, mixer.theta, mixer.turns).permute(1, 2, 3, 0)
 
     def cut(self, state: StateOfMixer, selection: Selection) -> dict[str, Tensor]:
         mixer: Any = state.module
@@ -72,7 +81,9 @@ def _state(index: int, mixer: Any) -> StateOfMixer | None:
     if isinstance(mixer, SelectiveStateSpace):
         size = mixer.log_rate.shape[-1]
         reading, writing = mixer.c_proj.weight[None], mixer.b_proj.weight[None]
-        return StateOfMixer(name, index, mixer, size, singles(size), reading, writing)
+        return StateOfMixer(
+            name, index, mixer, size, singles(size), reading, writing, reader=mixer.c_proj
+        )
     if not isinstance(mixer, HeadedMixer) or isinstance(mixer, SoftmaxAttention):
         return None
     size = mixer.state_size
@@ -80,4 +91,4 @@ def _state(index: int, mixer: Any) -> StateOfMixer | None:
         by_set(projection.weight, mixer.heads) for projection in (mixer.q_proj, mixer.k_proj)
     )
     units = singles(size) if isinstance(mixer, DecayedMixer) else by_set(torch.arange(size), 2).T
-    return StateOfMixer(name, index, mixer, size, units, reading, writing)
+    return StateOfMixer(name, index, mixer, size, units, reading, writing, reader=mixer.q_proj)

@@ -26,7 +26,8 @@ class LayerTruncation:
         before: channels of its state before.
         size: channels of its state now, for each group.
         kept: int64 `[S, n]`, the channels that stayed, of each set of groups that chose together.
-        factors: `[S, n]` on what C reads of them; 1 where nothing was rescaled.
+        factors: `[S, n]` on what C reads of them; 1 where nothing was rescaled. Where C was fitted
+            anew, they are only where that began.
         error: `[B, G]`, an upper bound on `||M - M_kept||_F`, and so on the spectral error of
             every block, of the layer at the inputs that it had in the whole model.
         unbeatable: `[B, G]`, no state of that size has a smaller largest spectral error.

@@ -30,6 +30,15 @@ def test_every_way_is_measured_and_certified(run_script, tmp_path) -> None:
     assert TEST_SAMPLES > 2
 
 
+def test_fits_make_up_for_more(run_script, tmp_path) -> None:
+    folder = save_trained(tmp_path / "small", "GLA", "S6")
+    arguments = ["truncation", folder, "--sizes", 2, "--seeds", 1, "--texts", 4]
+    factors, fits = (run_script(*arguments, *more)[0]["rows"] for more in ((), ("--refit",)))
+    for one, other in zip(factors, fits, strict=True):
+        assert other["relative_error"] < one["relative_error"]
+        assert other["violations"] == 0
+
+
 def test_the_table(load_script, run_script, tmp_path) -> None:
     folder = save_trained(tmp_path / "small", "LA")
     results = run_script("truncation", folder, "--seeds", 1, "--texts", 2, "--no-rescale")
