@@ -22,6 +22,7 @@ def ending_between_steps() -> Iterator[Wish]:
     """Turns the first Ctrl-C (or SIGTERM) into a wish; a second one ends at once.
 
     Python lets the main thread of a process alone listen to signals; elsewhere nobody wishes.
+    What the process was started to ignore (in the background of a shell) stays ignored.
 
     Example:
         >>> with ending_between_steps() as wish:
@@ -33,7 +34,11 @@ def ending_between_steps() -> Iterator[Wish]:
     if threading.current_thread() is not threading.main_thread():
         yield wish
         return
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
 
     def note(number: int, frame: FrameType | None) -> None:
         if wish.to_end:

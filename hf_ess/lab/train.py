@@ -159,6 +159,7 @@ def _finish(training: Training, folder: Path) -> None:
         "layers": last[LAYERS],
         "remarks": last[REMARKS],
         "steps": training.config.steps,
+        "device": str(training.device),
         "parameters": training.model.num_parameters(),
         "command": COMMAND,
         "seconds": round(training.counters.seconds, 3),

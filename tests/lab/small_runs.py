@@ -26,6 +26,7 @@ def small_config(**changes):
         "schedule": "cosine",
         "warmup_steps": 3,
         "gradient_clip": 0.5,
+        "device": "cpu",
     }
     return RunConfig(TASK, **{"model": MODEL, **settings, **changes})
 

@@ -14,7 +14,7 @@ from hf_ess.lab import TrainingInterrupted, sweep, worker
 @pytest.fixture
 def config_file(tmp_path):
     path = tmp_path / "small.yaml"
-    path.write_text(small_config(steps=2, device="cpu").to_yaml())
+    path.write_text(small_config(steps=2).to_yaml())
     return path
 
 

@@ -149,6 +149,17 @@ def test_interrupted(undisturbed, at_step, tmp_path, number):
     assert outcome(tmp_path) == undisturbed
 
 
+def test_what_is_ignored_stays_ignored(undisturbed, at_step, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        at_step(7, lambda: signal.raise_signal(signal.SIGINT))
+        train(CONFIG, tmp_path, progress=False)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert outcome(tmp_path) == undisturbed
+
+
 def test_a_second_interrupt_does_not_wait(at_step, tmp_path):
     def twice():
         signal.raise_signal(signal.SIGINT)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import statistics
 import threading
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -22,12 +24,11 @@ from hf_ess.lab.training_state import CHECKPOINT
 
 # The last rate ruins every run.
 AXES = {"learning_rate": [1e-3, 2e-2, 1e30], "seed": [0, 1], "model.mixers": [["GLA", "SA"]]}
-BASE = small_config(steps=3, evaluate_every=2, gradient_clip=None, warmup_steps=0, device="cpu")
+BASE = small_config(steps=3, evaluate_every=2, gradient_clip=None, warmup_steps=0)
 
 
-@pytest.fixture
-def here(monkeypatch):
-    """Trains in this process; the names of the runs that were trained."""
+def _in_this_process(monkeypatch):
+    """Trains here; gives the names of the runs that were trained."""
     trained = []
 
     def all_trained(folders, environments, messages, wish, while_waiting):
@@ -41,8 +42,23 @@ def here(monkeypatch):
 
 
 @pytest.fixture
-def swept(here, tmp_path):
-    return sweep(BASE, AXES, tmp_path / "sweep", processes=1, progress=False)
+def here(monkeypatch):
+    return _in_this_process(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _in_this_process(monkeypatch)
+        return sweep(BASE, AXES, tmp_path_factory.mktemp("sweep"), processes=1, progress=False)
+
+
+@pytest.fixture
+def swept(original, tmp_path):
+    """A copy that a test may change."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(original.folder, folder)
+    return replace(original, folder=folder)
 
 
 def test_a_row_for_each_run_step_and_layer(swept):
@@ -91,7 +107,6 @@ def test_the_summary_is_over_seeds_with_the_best_rate(swept):
 
 def test_swept_again_only_what_is_missing_is_trained(swept, here):
     finished = {point.name for point in swept.points if point.config.learning_rate < 1}
-    here.clear()
     # Other values, another order of the axes, and one more axis that changes nothing.
     wider = {**dict(reversed(AXES.items())), "learning_rate": [1e-3, 2e-2, 5e-3], "steps": [3]}
     again = sweep(BASE, wider, swept.folder, processes=1, progress=False)

@@ -170,5 +170,6 @@ def test_results_name_what_made_them(result):
     assert numbers["command"].startswith("hf-ess lab train run.yaml")
     assert numbers["config"] == small_config().to_dict()
     assert numbers["versions"]["torch"] == torch.__version__
+    assert numbers["device"] == "cpu"
     assert numbers["parameters"] == sum(value.numel() for value in result.model().parameters())
     assert str(result.folder) not in json.dumps(numbers)
