@@ -117,7 +117,7 @@ def _run(config: RunConfig, folder: Path, wish: Wish, *, progress: bool) -> None
 
 
 def _step(training: Training, folder: Path) -> None:
-    config = training.config
+    config, begun = training.config, training.counters.step
     try:
         training.step()
         step = training.counters.step
@@ -128,7 +128,9 @@ def _step(training: Training, folder: Path) -> None:
         kept = folder / CHECKPOINT
         left = f"The last good checkpoint is in {kept.name}." if kept.exists() else ""
         raise NonFiniteError(
-            f"{error.what} {left}".strip(), causes=error.causes, fix=error.fix
+            f"Step {begun} of {config.steps}: {error.what} {left}".strip(),
+            causes=error.causes,
+            fix=error.fix,
         ) from error
 
 

@@ -131,7 +131,7 @@ class Training:
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
             raise NonFiniteError(
-                f"The {what} is {value} at step {self.counters.step} of {self.config.steps}.",
+                f"The {what} is {value}.",
                 causes=[
                     f"a learning rate that is too high ({self.config.learning_rate:g})",
                     "a regularizer with too large a weight",

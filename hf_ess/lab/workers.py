@@ -31,7 +31,7 @@ GLANCE, PATIENCE = 0.1, 60.0
 
 
 def places(device: str, threads: int, processes: int | None) -> list[dict[str, str]]:
-    """What the environment of each process says: its GPU, by turns, or that there is none.
+    """What the environment of each process says: its GPU, by turns, unless the device is given.
 
     Args:
         device: of the configuration.
@@ -45,6 +45,8 @@ def places(device: str, threads: int, processes: int | None) -> list[dict[str, s
     shared = {"OMP_NUM_THREADS": str(threads)}
     if device.startswith("cpu") or not torch.cuda.is_available():
         return [shared] * (processes or max(1, _cores() // threads))
+    if torch.device("cuda" if device == "auto" else device) != torch.device("cuda"):
+        return [shared] * (processes or 1)
     visible = os.environ.get(VISIBLE)
     gpus = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
     count = processes or len(gpus)

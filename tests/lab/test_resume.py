@@ -16,6 +16,7 @@ from hf_ess.errors import InvalidInputError, NonFiniteError, ReportError
 from hf_ess.lab import TrainingInterrupted, train
 from hf_ess.lab.training import Training
 from hf_ess.lab.training_state import CHECKPOINT
+from hf_ess.training import HankelRegularizer
 
 CONFIG = small_config()
 
@@ -120,6 +121,26 @@ train(small_config(), sys.argv[1], progress=False)
 """
 
 
+def test_cut_with_a_regularizer(at_step, tmp_path):
+    config = small_config(regularizer={"name": "ess", "target": 0.5, "weight": 0.1})
+    train(config, tmp_path / "undisturbed", progress=False)
+    at_step(7, _cut)
+    with pytest.raises(PowerCut):
+        train(config, tmp_path / "cut", progress=False)
+    train(config, tmp_path / "cut", progress=False)
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "undisturbed")
+
+
+def test_a_regularizer_that_diverges_is_named_with_its_step(monkeypatch, tmp_path):
+    def term(*_):
+        raise NonFiniteError("Layer 0: The loss term is nan.", causes=["it diverged"])
+
+    monkeypatch.setattr(HankelRegularizer, "__call__", term)
+    config = small_config(regularizer={"name": "hankel"})
+    with pytest.raises(NonFiniteError, match=r"Step 0 of 12: Layer 0.*\n.*\n.*it diverged"):
+        train(config, tmp_path, progress=False)
+
+
 def test_killed(undisturbed, tmp_path):
     paths = os.pathsep.join(path for path in sys.path if path)
     ended = subprocess.run(
@@ -209,7 +230,9 @@ def test_a_loss_of_nan_leaves_the_last_good_checkpoint(monkeypatch, tmp_path):
         return (loss * torch.nan if step == 9 else loss), penalty
 
     monkeypatch.setattr(Training, "_losses", losses)
-    with pytest.raises(NonFiniteError, match=r"loss is nan at step 9 of 12.*last good") as ended:
+    with pytest.raises(
+        NonFiniteError, match=r"Step 9 of 12: The loss is nan\. .*last good"
+    ) as ended:
         train(CONFIG, tmp_path, progress=False)
     assert "learning rate that is too high (0.01)" in str(ended.value)
     kept = (tmp_path / CHECKPOINT).read_bytes()
@@ -220,6 +243,6 @@ def test_a_loss_of_nan_leaves_the_last_good_checkpoint(monkeypatch, tmp_path):
 
 def test_a_training_that_really_diverges_is_named(tmp_path):
     config = small_config(learning_rate=1e30, gradient_clip=None, warmup_steps=0)
-    with pytest.raises(NonFiniteError, match=r"of 12\.") as ended:
+    with pytest.raises(NonFiniteError, match=r"Step \d+ of 12: ") as ended:
         train(config, tmp_path, progress=False)
     assert "warmup_steps" in ended.value.fix

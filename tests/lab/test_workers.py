@@ -197,4 +197,6 @@ def test_places_on_gpus(monkeypatch):
     assert gpus(3) == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
     assert gpus(None) == ["3", "7"]
-    assert "CUDA_VISIBLE_DEVICES" not in workers.places("cpu", 1, 1)[0]
+    for device in ("cpu", "cuda:1"):
+        assert workers.places(device, 1, 1) == [{"OMP_NUM_THREADS": "1"}]
+    assert len(workers.places("cuda:1", 1, None)) == 1
