@@ -16,6 +16,20 @@ RIDGE = 1e-12
 TIE = 1e-12
 
 
+def ridge_of(dtype: torch.dtype) -> float:
+    """What a factor of one costs, as a share of the unit's square, once it is rounded to a dtype.
+
+    Large factors that cancel each other would be rounded to something else: the square of the
+    rounding error is their price.
+
+    Example:
+        >>> import torch
+        >>> ridge_of(torch.float32), ridge_of(torch.bfloat16)
+        (1e-12, 6.103515625e-05)
+    """
+    return max(RIDGE, torch.finfo(dtype).eps ** 2)
+
+
 def units_gram(gram: Tensor, units: Tensor) -> Tensor:
     """The Gram of units `[U, k]` of channels, `[..., U, U]` from `[..., N, N]`.
 
@@ -29,11 +43,12 @@ def units_gram(gram: Tensor, units: Tensor) -> Tensor:
     return rows[..., units].sum(-1)
 
 
-def removal_order(gram: Tensor, *, rescale: bool) -> list[int]:
+def removal_order(gram: Tensor, *, rescale: bool, ridge: float = RIDGE) -> list[int]:
     """All units, in the order in which they go: each time the one whose loss is least.
 
     The loss is `||M - sum_n w_n M_n||_F^2` over the units that stay, with the best factors w, or
-    with w = 1 without `rescale`. What stays of n units is part of what stays of more.
+    with w = 1 without `rescale`; `ridge` is the price of large ones (`ridge_of`). What stays of n
+    units is part of what stays of more.
 
     Source: backward elimination in least squares; for the operators of state channels it is ours.
 
@@ -45,22 +60,22 @@ def removal_order(gram: Tensor, *, rescale: bool) -> list[int]:
     kept, order = list(range(len(gram))), []
     tie = TIE * float(gram.sum().abs())
     while kept:
-        losses = _losses_of_removal(gram, kept, rescale=rescale)
+        losses = _losses_of_removal(gram, kept, ridge if rescale else None)
         near = torch.nonzero(losses <= losses.min() + tie)
         order.append(kept.pop(int(near[-1])))
     return order
 
 
-def _losses_of_removal(gram: Tensor, kept: list[int], *, rescale: bool) -> Tensor:
-    """By how much the loss grows with the removal of each of those that are left."""
-    if not rescale:
+def _losses_of_removal(gram: Tensor, kept: list[int], ridge: float | None) -> Tensor:
+    """By how much the loss grows with the removal of each that is left; None without factors."""
+    if ridge is None:
         gone = [unit for unit in range(len(gram)) if unit not in set(kept)]
         return gram.diagonal()[kept] + 2 * gram[kept][:, gone].sum(-1)
-    inverse, factors, _ = _least_squares(gram, kept)
+    inverse, factors, _ = _least_squares(gram, kept, ridge)
     return factors.square() / inverse.diagonal()
 
 
-def rescaling(gram: Tensor, kept: list[int]) -> Tensor:
+def rescaling(gram: Tensor, kept: list[int], ridge: float = RIDGE) -> Tensor:
     """The factors w of the units that stay which make `||M - sum_n w_n M_n||_F` least, `[n]`.
 
     Example:
@@ -71,18 +86,18 @@ def rescaling(gram: Tensor, kept: list[int]) -> Tensor:
     """
     if len(kept) == len(gram):
         return torch.ones(len(kept), dtype=gram.dtype, device=gram.device)
-    _, factors, sizes = _least_squares(gram, kept)
+    _, factors, sizes = _least_squares(gram, kept, ridge)
     return factors / sizes
 
 
-def _least_squares(gram: Tensor, kept: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+def _least_squares(gram: Tensor, kept: list[int], ridge: float) -> tuple[Tensor, Tensor, Tensor]:
     """Inverse and factors of the units that stay, in units of their sizes `[n]`."""
     sizes = gram.diagonal().clamp(min=0.0).sqrt()
     sizes = torch.where(sizes > 0, sizes, 1.0)
     shape = gram / (sizes[:, None] * sizes)
     inner = shape[kept][:, kept]
-    ridge = RIDGE * torch.eye(len(kept), dtype=gram.dtype, device=gram.device)
-    inverse = torch.linalg.inv(inner + ridge)
+    identity = torch.eye(len(kept), dtype=gram.dtype, device=gram.device)
+    inverse = torch.linalg.inv(inner + ridge * identity)
     return inverse, inverse @ (shape[kept] @ sizes), sizes[kept]
 
 

@@ -17,7 +17,7 @@ from hf_ess.errors import (
 )
 from hf_ess.progress import progress_bar
 from hf_ess.reduce.calibration import Calibration, calibrated, certificates, model_inputs
-from hf_ess.reduce.channel_choice import removal_order, rescaling
+from hf_ess.reduce.channel_choice import removal_order, rescaling, ridge_of
 from hf_ess.reduce.families import Family, Selection, StateOfMixer, refuse_model
 from hf_ess.reduce.mamba_family import Mamba2Family, MambaFamily
 from hf_ess.reduce.reduction_plan import ReductionPlan
@@ -161,7 +161,8 @@ def _orders(seed: int, *, rescale: bool) -> dict[str, Order]:
     """For each way to choose: units in the order in which they go, for each set."""
 
     def by_operator(state: StateOfMixer, gram: Tensor) -> list[list[int]]:
-        return [removal_order(one, rescale=rescale and not state.fixed) for one in gram]
+        factors, ridge = rescale and not state.fixed, ridge_of(state.reading.dtype)
+        return [removal_order(one, rescale=factors, ridge=ridge) for one in gram]
 
     def by_magnitude(state: StateOfMixer, gram: Tensor) -> list[list[int]]:
         return [row.tolist() for row in state.magnitudes().argsort(dim=-1, stable=True)]
@@ -181,7 +182,8 @@ def _selected(
     factors = torch.ones(len(kept), count, dtype=torch.float64)
     if rescale and not state.fixed:
         pairs = zip(gram, kept, strict=True)
-        factors = torch.stack([rescaling(one, stay) for one, stay in pairs]).cpu()
+        ridge = ridge_of(state.reading.dtype)
+        factors = torch.stack([rescaling(one, stay, ridge) for one, stay in pairs]).cpu()
     return Selection(torch.tensor(kept), factors, state.units)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hf_ess.reduce.channel_choice import loss, removal_order, rescaling, units_gram
+from hf_ess.reduce.channel_choice import loss, removal_order, rescaling, ridge_of, units_gram
 
 UNITS, ENTRIES = 6, 40
 
@@ -105,6 +105,19 @@ def test_one_of_two_equal_units_is_made_up_for() -> None:
         factors, torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64), rtol=1e-9, atol=0.0
     )
     assert loss(gram, [0, 1, 2], factors) < 1e-15
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_factors_of_half_precision_are_no_large_ones_that_cancel(dtype) -> None:
+    rows = matrices(4)
+    rows[1] = rows[0] + 1e-4 * rows[1]  # nearly the same
+    rows[5] = 1e3 * (rows[1] - rows[0])  # which only their difference makes up for
+    gram, kept = rows @ rows.mT, [0, 1, 2]
+    exact, priced = rescaling(gram, kept), rescaling(gram, kept, ridge_of(dtype))
+    assert exact.abs().max() > max(100, 10 * priced.abs().max())
+    after = [loss(gram, kept, factors.to(dtype).double()) for factors in (exact, priced)]
+    assert after[1] < after[0]
+    assert removal_order(gram, rescale=True, ridge=ridge_of(dtype))[0] in (0, 1, 5)
 
 
 def test_units_without_effect_go_first() -> None:
