@@ -81,7 +81,7 @@ def sweep(
         ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Runs at a time. [one for each GPU, or for each core]")
+        int | None, typer.Option(help="Runs at a time; by default one for each GPU, or core.")
     ] = None,
     settings: SetOption = None,
     output: FormatOption = Format.table,
