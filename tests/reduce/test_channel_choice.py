@@ -109,15 +109,17 @@ def test_one_of_two_equal_units_is_made_up_for() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_factors_of_half_precision_are_no_large_ones_that_cancel(dtype) -> None:
-    rows = matrices(4)
-    rows[1] = rows[0] + 1e-4 * rows[1]  # nearly the same
-    rows[5] = 1e3 * (rows[1] - rows[0])  # which only their difference makes up for
-    gram, kept = rows @ rows.mT, [0, 1, 2]
-    exact, priced = rescaling(gram, kept), rescaling(gram, kept, ridge_of(dtype))
-    assert exact.abs().max() > max(100, 10 * priced.abs().max())
-    after = [loss(gram, kept, factors.to(dtype).double()) for factors in (exact, priced)]
-    assert after[1] < after[0]
-    assert removal_order(gram, rescale=True, ridge=ridge_of(dtype))[0] in (0, 1, 5)
+    kept, losses = [0, 1, 2], torch.zeros(2)
+    for seed in range(20):  # rounding is by chance
+        rows = matrices(seed)
+        rows[1] = rows[0] + 1e-4 * rows[1]  # nearly the same
+        rows[5] = 1e3 * (rows[1] - rows[0])  # which only their difference makes up for
+        gram = rows @ rows.mT
+        exact, priced = rescaling(gram, kept), rescaling(gram, kept, ridge_of(dtype))
+        assert exact.abs().max() > max(100, 10 * priced.abs().max())
+        rounded = (factors.to(dtype).double() for factors in (exact, priced))
+        losses += torch.tensor([loss(gram, kept, factors) for factors in rounded])
+    assert losses[1] < losses[0]
 
 
 def test_units_without_effect_go_first() -> None:
