@@ -12,15 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError, UnsupportedMixerError
-from hf_ess.operators import (
-    ResidualMeter,
-    StateSpaceOperator,
-    channel_gram,
-    distance_bound,
-    residual_bound,
-)
+from hf_ess.operators import StateSpaceOperator, channel_gram, distance_bound
 from hf_ess.reduce.channel_choice import units_gram
 from hf_ess.reduce.families import StateOfMixer
+from hf_ess.reduce.verification import why_unverified
 from hf_ess.spectra import block_singular_values
 from model_adapters import LayerOperator, record_operators
 
@@ -166,17 +161,9 @@ def _verified(layer: LayerOperator) -> StateSpaceOperator:
     operator = layer.operator
     if not isinstance(operator, StateSpaceOperator):
         raise UnsupportedMixerError(f"The operator of {layer.name} is no state space.")
-    meter = ResidualMeter(operator.batch)
-    rebuilt = operator.apply(layer.inputs)
-    if layer.output_gate is not None:
-        rebuilt = rebuilt * layer.output_gate
-    meter.add(rebuilt, layer.outputs)
-    residual, bound = float(meter.residual().max()), residual_bound(layer.outputs.dtype)
-    if not residual <= bound:
-        raise UnsupportedMixerError(
-            f"The operator of {layer.name} does not rebuild its output: the residual is "
-            f"{residual:.1e}, and has to be at most {bound:.0e}.",
-        )
+    reason = why_unverified(layer)
+    if reason:
+        raise UnsupportedMixerError(f"The operator of {layer.name} is not known: {reason}.")
     return operator
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hf_ess.errors import InvalidInputError, UnsupportedMixerError
 from hf_ess.operators import LinearOperator, MimoOperator, squared_norm
+from hf_ess.reduce.verification import why_unverified
 from model_adapters import LayerOperator, RefusedLayer, record_operators
 from model_adapters.layer_choice import checked_layers, is_meant, names_of_layers
 
@@ -114,7 +115,7 @@ def calls_of(
                     raise _runs_often(name, len(calls) - number + 1)
                 own = [one for one in operators if is_meant(one, name)]
                 refused = [f"{x.mixer}: {x.reason}" for x in recorder.refused if is_meant(x, name)]
-                calls[-1].operators, calls[-1].reason = _usable(own, refused)
+                calls[-1].operators, calls[-1].reason = _usable(own, refused, verify=True)
                 done()
     finally:
         handle.remove()
@@ -136,7 +137,7 @@ def recorded(layer: Alone) -> Iterator[Callable[[LayerCall], tuple[Tensor, list[
             recorder.refused.clear()
             outputs = first_output(layer(*call.args, **call.kwargs))
             refused = [f"{x.mixer}: {x.reason}" for x in recorder.refused]
-            found, reason = _usable(operators, refused)
+            found, reason = _usable(operators, refused, verify=False)
             if not found:
                 raise UnsupportedMixerError(
                     f"The operator of the student {type(layer.layer).__name__} is not known: "
@@ -164,7 +165,7 @@ def first_output(output: Any) -> Tensor:
 
 
 def _usable(
-    layers: Sequence[LayerOperator], refused: Sequence[str]
+    layers: Sequence[LayerOperator], refused: Sequence[str], *, verify: bool
 ) -> tuple[list[LinearOperator], str]:
     """All operators of a layer, or none and why."""
     if refused:
@@ -173,6 +174,9 @@ def _usable(
         return [], "no adapter knows its mixer"
     if any(isinstance(layer.operator, MimoOperator) for layer in layers):
         return [], "its operator mixes channels"
+    unverified = [why_unverified(layer) for layer in layers] if verify else []
+    if any(unverified):
+        return [], "; ".join(filter(None, unverified))
     return [layer.operator for layer in layers], ""
 
 
