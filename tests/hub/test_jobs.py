@@ -13,6 +13,7 @@ import pytest
 from hub.jobs_server import JobsServer
 from hub.local_server import serving
 from huggingface_hub import HfApi, constants
+from trained_checkpoints import save_trained
 
 import hf_ess
 from hf_ess.hub import JobRequest, follow_job, submit_job
@@ -249,6 +250,15 @@ def test_models_of_this_machine_are_refused(server, run_command, llama_folder, k
     assert status == 1
     assert "hf upload" in stderr
     assert not server.jobs
+
+
+def test_a_shipped_checkpoint_is_there_too(server, run_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_ess.shipped.SHIPPED", tmp_path)
+    save_trained(tmp_path / "small-gla")
+    status, _, stderr = run_command("analyze", "small-gla", "--samples", "2", "--job", "cpu-basic")
+    assert status == 0, stderr
+    (job,) = server.jobs
+    assert job["json"]["command"] == [*RUN, "hf-ess", "analyze", "small-gla", "--samples=2"]
 
 
 def test_options_of_a_job_without_a_job(run_command):
