@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 # Singular values are kept in float32.
 STORED = 2.0**-23
-# An attention layer could become a recurrence if it needs at most this share of what is attainable,
+# A growing state could be that of a recurrence if it needs at most this share of what is attainable,
 SMALL = 0.5
 # wherever at least so much is attainable,
 ROOM = 8
@@ -99,7 +99,7 @@ def bound_between(report: ESSReport, layer: LayerESS, tolerance: float) -> int:
 def becomes_recurrence(
     report: ESSReport, layer: LayerESS, tolerance: float
 ) -> tuple[bool | None, str]:
-    """Whether an attention layer used no more than a recurrence could carry, and why.
+    """Whether a layer of growing state used no more than a recurrence could carry, and why.
 
     The criterion (ours): at every position where at least 8 are attainable, tolerance-ESS is at
     most half of that; and from 3/8 to 5/8 of the text it is at most 1.25 times as large, or one

@@ -80,11 +80,11 @@ def _notes(plan: ReductionPlan) -> list[str]:
         elif layer.remark:
             lines.append(f"{layer.name}: {layer.remark}")
     if plan.recurrences:
-        count = counted(len(plan.recurrences), "attention layer")
+        count = counted(len(plan.recurrences), "layer")
         numbers = sum(layer.channels * (layer.size or 0) for layer in plan.recurrences)
         cache = sum(layer.numbers_now(plan.length) for layer in plan.recurrences)
         lines.append(
-            f"{count} could become recurrences: a cache of {plan.length} tokens holds {cache} "
-            f"numbers of values, these states {numbers}"
+            f"{count} of growing state could become recurrences: a cache of {plan.length} tokens "
+            f"holds {cache} numbers of values, these states {numbers}"
         )
     return [*lines, *(f"Note: {remark}" for remark in plan.remarks)]

@@ -34,7 +34,7 @@ class LayerPlan:
         mixer: what kind of mixer it is.
         groups: G.
         multiplicity: channels of a group, which share an operator and have a state each.
-        state_size: N now; None where it grows with the text (attention).
+        state_size: N now; None where it grows with the text (attention, long convolutions).
         size: what suffices, at least 1: the largest tolerance-ESS over samples, groups and
             positions; None where nothing is planned.
         by_group: the same for each group by itself, `[G]`; may be 0.
@@ -44,7 +44,8 @@ class LayerPlan:
             error (the largest tolerance that singular value size + 1 exceeds for certain).
         error_above: `[B, G, P]`, some state of that size carries the block with at most this.
         certified: whether no count is rounding noise.
-        recurrence: of attention, whether a recurrence could carry it; None where it is unknown.
+        recurrence: where the state grows, whether a recurrence could carry it; None where it does
+            not grow, or this is unknown.
         reason: why nothing is planned, empty if something is.
         remark: what else has to be known.
     """
@@ -148,7 +149,7 @@ class ReductionPlan:
 
     @property
     def recurrences(self) -> tuple[LayerPlan, ...]:
-        """Attention layers that a recurrence of the planned size could carry."""
+        """Layers of growing state that a recurrence of the planned size could carry."""
         return tuple(layer for layer in self.layers if layer.recurrence)
 
     def bytes_now(self, dtype: str = "float32") -> int:

@@ -208,6 +208,16 @@ def test_a_plan_is_carried_out() -> None:
     assert (frame["largest_error"] >= frame["unbeatable"]).all()
 
 
+def test_the_bar_is_on_stderr_and_can_be_off(capsys) -> None:
+    model = model_of("GLA")
+    truncate(model, 2, IDS)
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert "Truncating" in shown.err
+    truncate(model, 2, IDS, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_padding_is_no_part_of_it() -> None:
     model = model_of("GLA", "S6")
     padded = torch.nn.functional.pad(IDS, (3, 0))
