@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 # Singular values are kept in float32.
 STORED = 2.0**-23
-# A growing state could be that of a recurrence if it needs at most this share of what it could have,
+# A growing state could be a recurrence's if it needs at most this share of what it could have,
 SMALL = 0.5
 # wherever at least so much is attainable,
 ROOM = 8
