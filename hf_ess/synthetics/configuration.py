@@ -18,7 +18,7 @@ MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
 POSITIVE = (
     *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "intermediate_size"),
     *("decay_rank", "decay_temperature", "alpha", "conv_kernel", "filter_width", "filter_length"),
-    *("smallest_step", "largest_step", "initializer_range"),
+    *("filter_frequency", "smallest_step", "largest_step", "initializer_range"),
 )
 
 
@@ -43,6 +43,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
             training, spread evenly on a logarithmic scale; the defaults are those of Mamba.
         conv_kernel: taps of the short convolution of Mamba and Hyena.
         filter_width: hidden width of the network that writes Hyena's filters.
+        filter_frequency: how fast the sines of that network turn; slow ones write smooth filters.
         filter_length: tokens over which Hyena's filters fall to a hundredth (fastest channels in
             0.3 of it, slowest in 1.5 of it); as long as the texts, roughly.
         rope_theta: base of the rotary angles of LA and SA.
@@ -81,6 +82,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         largest_step: float = 1e-1,
         conv_kernel: int = 4,
         filter_width: int = 32,
+        filter_frequency: float = 10.0,
         filter_length: int = 256,
         rope_theta: float = 10000.0,
         rms_norm_eps: float = 1e-5,
@@ -101,6 +103,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         self.largest_step = largest_step
         self.conv_kernel = conv_kernel
         self.filter_width = filter_width
+        self.filter_frequency = filter_frequency
         self.filter_length = filter_length
         self.rope_theta = rope_theta
         self.rms_norm_eps = rms_norm_eps

@@ -15,9 +15,8 @@ from hf_ess.synthetics.configuration import SyntheticConfig
 from hf_ess.synthetics.masks import UNMASKED, Masks
 from hf_ess.synthetics.scans import fftconv
 
-# Pairs of sine and cosine that describe a position, and how fast the network's sines turn.
+# Pairs of sine and cosine that describe a position.
 BANDS = 8
-FREQUENCY = 10.0
 # The window of a channel falls to this share, the fastest and the slowest after these parts of
 # the filter length.
 FALLEN = 0.01
@@ -31,6 +30,7 @@ class ImplicitFilter(nn.Module):
         super().__init__()
         width = config.filter_width
         self.length = config.filter_length
+        self.frequency = config.filter_frequency
         self.channels = config.hidden_size
         self.first = nn.Linear(1 + 2 * BANDS, width)
         self.second = nn.Linear(width, width)
@@ -44,8 +44,8 @@ class ImplicitFilter(nn.Module):
         time = torch.arange(length, device=weight.device, dtype=wide)[:, None] / self.length
         turns = 2 * math.pi * torch.arange(1, BANDS + 1, device=weight.device, dtype=wide)
         position = torch.cat([time, (turns * time).cos(), (turns * time).sin()], -1)
-        hidden = torch.sin(FREQUENCY * self.first(position.to(weight.dtype)))
-        features: Tensor = self.last(torch.sin(FREQUENCY * self.second(hidden)))
+        hidden = torch.sin(self.frequency * self.first(position.to(weight.dtype)))
+        features: Tensor = self.last(torch.sin(self.frequency * self.second(hidden)))
         ends = torch.linspace(FASTEST, SLOWEST, self.channels, device=weight.device, dtype=wide)
         return (features * (math.log(FALLEN) * time / ends).exp().to(weight.dtype)).mT
 
