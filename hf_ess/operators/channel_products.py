@@ -81,7 +81,7 @@ def distance_bound(first: StateSpaceOperator, second: StateSpaceOperator) -> Ten
     lost = ROUNDINGS * (first.length + ROUNDINGS) * torch.finfo(torch.float64).eps
     parts = []
     for groups in _chunks(first, first.width + second.width):
-        square, norms = _square_and_norms(first.length, partial(_difference, first, second, groups))
+        square, norms = _square_and_norms(first.length, partial(difference, first, second, groups))
         parts.append((square.clamp(min=0.0) + lost * norms.square()).sqrt())
     return torch.cat(parts, 1)
 
@@ -98,7 +98,7 @@ def _square_and_norms(length: int, features: Features) -> tuple[Tensor, Tensor]:
     return square, own.sqrt().sum(-1) + direct.sqrt()
 
 
-def _difference(
+def difference(
     first: StateSpaceOperator, second: StateSpaceOperator, groups: slice, start: int, stop: int
 ) -> Channels:
     """Both operators side by side, the second read with a minus."""

@@ -10,18 +10,24 @@ Source: the Gramian of a system (Moore, 1981) made time-varying; its use here is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError, MemoryBudgetError
+from hf_ess.operators.channel_products import difference
+from hf_ess.operators.channel_squares import bytes_of_channels, squares_of_channels
 from hf_ess.operators.chunks import mebibytes, slices
 from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.recurrent import RecurrentOperator, Stretch
+from hf_ess.operators.state_space import StateSpaceOperator
 
 # Long enough for matrix products; the matrix of a stretch is formed.
 STEPS = 64
+# Up to so many channels Grams are cheaper than the turns of a loop for each stretch (measured).
+MOST_CHANNELS = 32
 # Tensors of the size of a matrix, of features or of a Gram that autograd keeps, about.
 KEPT = 8
 MEMORY_BUDGET = 2**28
@@ -84,9 +90,8 @@ def _squares(
     operators: Sequence[LinearOperator], memory_budget: int
 ) -> Iterator[tuple[slice, Tensor]]:
     """Of the only operator, or of the first less the second."""
-    recurrences = [one for one in operators if isinstance(one, RecurrentOperator)]
-    by_structure = len(recurrences) == len(operators)
-    needed = _bytes_by_structure(recurrences) if by_structure else _dense_bytes(operators)
+    way = _way(operators)
+    needed = way.bytes_per_group(operators)
     if needed > memory_budget:
         raise MemoryBudgetError(
             f"The norm of an operator of length {operators[0].length} for {operators[0].batch} "
@@ -96,10 +101,25 @@ def _squares(
             fix=f"Take fewer or shorter texts at a time, or a memory_budget of {needed} bytes.",
         )
     for groups in slices(operators[0].groups, memory_budget // needed):
-        if by_structure:
-            yield groups, _of_recurrences(recurrences, groups)
-        else:
-            yield groups, _of_matrices(operators, groups)
+        yield groups, way.squares(operators, groups)
+
+
+class _Way(NamedTuple):
+    """One way to the squares of norms, and what it takes."""
+
+    squares: Callable[[Any, slice], Tensor]
+    bytes_per_group: Callable[[Any], int]
+
+
+def _way(operators: Sequence[LinearOperator]) -> _Way:
+    """By independent channels, stretch by stretch, or from matrices."""
+    recurrences = [one for one in operators if isinstance(one, RecurrentOperator)]
+    if len(recurrences) < len(operators):
+        return _Way(_of_matrices, _dense_bytes)
+    few = sum(one.width for one in recurrences) <= MOST_CHANNELS
+    if few and all(isinstance(x, StateSpaceOperator) and x.has_channels for x in recurrences):
+        return _Way(_of_channels, _channel_bytes)
+    return _Way(_of_recurrences, _recurrent_bytes)
 
 
 def _dense_bytes(operators: Sequence[LinearOperator]) -> int:
@@ -107,11 +127,23 @@ def _dense_bytes(operators: Sequence[LinearOperator]) -> int:
     return matrices + sum(one.dense_bytes_per_group() for one in operators)
 
 
-def _bytes_by_structure(recurrences: Sequence[RecurrentOperator]) -> int:
+def _recurrent_bytes(recurrences: Sequence[RecurrentOperator]) -> int:
     batch, length = recurrences[0].batch, recurrences[0].length
     width, stretches = sum(one.width for one in recurrences), -(-length // STEPS)
     per_stretch = width**2 + min(STEPS, length) * (width + min(STEPS, length))
     return KEPT * batch * stretches * per_stretch * FLOAT64_BYTES
+
+
+def _channel_bytes(recurrences: Sequence[StateSpaceOperator]) -> int:
+    width = sum(one.width for one in recurrences)
+    return bytes_of_channels(recurrences[0].batch, recurrences[0].length, width)
+
+
+def _of_channels(recurrences: Sequence[StateSpaceOperator], groups: slice) -> Tensor:
+    first, *second = recurrences
+    if not second:
+        return squares_of_channels(first.channels(groups, 0, first.length))
+    return squares_of_channels(difference(first, second[0], groups, 0, first.length))
 
 
 def _of_matrices(operators: Sequence[LinearOperator], groups: slice) -> Tensor:

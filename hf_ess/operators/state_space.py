@@ -143,6 +143,12 @@ class StateSpaceOperator(RecurrentOperator):
         everything = Span(slice(0, self.groups), self.groups, 0, self.length)
         return self.transition.steps(everything).from_identity(self._state)
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether channels of the state are real, independent, and read after they are updated."""
+        steps = self.transition.steps(Span(slice(0, 1), self.groups, 0, 1))
+        return isinstance(steps, DiagonalSteps) and not self.is_complex and self.reads == "after"
+
     def channels(self, groups: slice, start: int, stop: int) -> Channels:
         """Steps start..stop-1 of the chosen groups, channel by channel of the state.
 
@@ -152,7 +158,7 @@ class StateSpaceOperator(RecurrentOperator):
         """
         span = Span(groups, self.groups, start, stop)
         steps = self.transition.steps(span)
-        if not isinstance(steps, DiagonalSteps) or self.is_complex or self.reads != "after":
+        if not isinstance(steps, DiagonalSteps) or not self.has_channels:
             raise UnsupportedMixerError("the channels of its state are not real and independent")
         shape = self.batch, len(range(*groups.indices(self.groups))), stop - start
         wide = *shape, self.width

@@ -18,6 +18,7 @@ from hf_ess.operators import (
     squared_distances,
     squared_norm,
 )
+from hf_ess.operators.channel_squares import bytes_of_channels
 
 BATCH, GROUPS, LENGTH = 2, 3, 130
 
@@ -47,6 +48,13 @@ def with_resets(seed: int) -> StateSpaceOperator:
     return StateSpaceOperator(ScalarDecay(logarithms), write, read, reads="before")
 
 
+def forgetting(seed: int) -> StateSpaceOperator:
+    write, read = drawn(2, BATCH, GROUPS, LENGTH, 3, seed=seed)
+    decay = torch.full((1, 1, LENGTH, 3), 0.9, dtype=torch.float64)
+    decay[..., 70, :] = 0.0
+    return StateSpaceOperator(DiagonalDecay(decay), write, read)
+
+
 def turning(seed: int) -> StateSpaceOperator:
     angles = drawn(1, GROUPS, 1, 2, seed=seed)
     write, read = torch.complex(*drawn(2, 2, BATCH, 1, LENGTH, 2, seed=seed))
@@ -67,7 +75,7 @@ def matrix(seed: int) -> DenseOperator:
     return DenseOperator(drawn(BATCH, GROUPS, LENGTH, LENGTH, seed=seed).tril())
 
 
-QUICK = [selective, gated, with_resets, turning, attention, matrix]
+QUICK = [selective, gated, with_resets, forgetting, turning, attention, matrix]
 
 
 def distance(first, second, **budget) -> Tensor:
@@ -91,9 +99,15 @@ def test_the_distance_is_that_of_the_matrices(first, second) -> None:
     torch.testing.assert_close(distance(one, other), expected, rtol=1e-12, atol=0.0)
 
 
-def test_the_groups_come_in_parts_within_the_budget() -> None:
-    one, other = gated(0), selective(9)
-    budget = 2 * 8 * 8 * BATCH * 3 * (100 + 64 * 74)
+@pytest.mark.parametrize(
+    ("second", "budget"),
+    [
+        (selective, 2 * bytes_of_channels(BATCH, LENGTH, 10)),
+        (with_resets, 2 * 8 * 8 * BATCH * 3 * (81 + 64 * 73)),
+    ],
+)
+def test_the_groups_come_in_parts_within_the_budget(second, budget) -> None:
+    one, other = gated(0), second(9)
     parts = list(squared_distances(one, other, memory_budget=budget))
     assert [groups for groups, _ in parts] == [slice(0, 2), slice(2, 3)]
     assert torch.equal(torch.cat([part for _, part in parts], 1), distance(one, other))
@@ -107,14 +121,22 @@ def test_too_small_a_budget_is_refused(pair) -> None:
     assert "fewer or shorter texts" in caught.value.fix
 
 
+@pytest.mark.parametrize("state", [4, 40], ids=["few channels", "many channels"])
+def test_states_of_both_sizes(state) -> None:
+    one, other = gated(0, state), gated(9, 3)
+    expected = torch.linalg.matrix_norm(one.to_dense() - other.to_dense()).square()
+    torch.testing.assert_close(distance(one, other), expected, rtol=1e-12, atol=0.0)
+
+
 def test_an_operator_is_at_no_distance_from_itself() -> None:
     for build in QUICK:
         error = distance(build(3), build(3)).abs() / squared_norm(build(3))
         assert float(error.max()) < 1e-14
 
 
-def test_gradients_are_those_of_the_dense_matrices() -> None:
-    teacher = selective(5)
+@pytest.mark.parametrize("build", [selective, forgetting, with_resets, attention])
+def test_gradients_are_those_of_the_dense_matrices(build) -> None:
+    teacher = build(5)
 
     def gradients(by_structure: bool) -> list[Tensor]:
         write, read, gate = drawn(3, BATCH, GROUPS, LENGTH, 3).requires_grad_()
