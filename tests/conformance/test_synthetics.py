@@ -135,8 +135,8 @@ def naive_state_space(mixer: nn.Module, hidden: Tensor) -> Tensor:
 
 def rates(mixer: nn.Module) -> Tensor:
     found = mixer.log_rate.exp()
-    expected = torch.arange(1, found.shape[-1] + 1, dtype=torch.float64).expand(WIDTH, -1)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
+    expected = torch.arange(1, found.shape[-1] + 1, dtype=torch.float64) / ALPHA
+    torch.testing.assert_close(found, expected.expand(WIDTH, -1), rtol=1e-6, atol=0.0)
     return found[:, None]
 
 
