@@ -3,57 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.lab.plain_yaml import parsed
 from hf_ess.lab.values import check_mapping
 
 # The field of a file that holds the axes of many runs; all others are those of one.
 SWEEP = "sweep"
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads 2e-3 as the number that everybody means; YAML 1.1 wants a point in it."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def parsed(text: str, source: str) -> Any:
-    """What a text of YAML (or JSON, which is YAML) says.
-
-    Raises:
-        InvalidInputError: it is not YAML; the message says where.
-
-    Example:
-        >>> parsed("{rate: 2e-3, mixers: [GLA, SA]}", "a test")
-        {'rate': 0.002, 'mixers': ['GLA', 'SA']}
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise InvalidInputError(
-            f"{source} is not YAML{where}: {getattr(error, 'problem', None) or error}."
-        ) from error
-
-
 def read_written(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping that a file of YAML or JSON holds.
 
     Raises:
-        InvalidInputError: the file cannot be read, or is no YAML.
+        InvalidInputError: the file cannot be read, or is no YAML; as `parsed`.
         InvalidTypeError: it holds something else than a mapping.
     """
     try:
@@ -113,7 +80,7 @@ def axes_from(words: list[str]) -> dict[str, list[Any]]:
     """Axes of a sweep from words `key=v1,v2,..`, their values in YAML.
 
     Raises:
-        InvalidInputError: a word has no `=`, or what follows is no list of YAML.
+        InvalidInputError: a word has no `=`, what follows is no list of YAML, or a key comes twice.
 
     Example:
         >>> axes_from(["seed=0,1", "model.mixers=[GLA, SA],[SA, SA]"])
@@ -122,6 +89,10 @@ def axes_from(words: list[str]) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for word in words:
         key, values = _split(word)
+        if key in axes:
+            raise InvalidInputError(
+                f"The axis {key!r} is given twice.", fix=f"Write all of it as {key}=V1,V2."
+            )
         axes[key] = parsed(f"[{values}]", f"The values of {key}")
     return axes
 

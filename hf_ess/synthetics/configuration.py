@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedConfig
 
-from hf_ess.errors import InvalidInputError
+from hf_ess.errors import InvalidInputError, InvalidTypeError
 
 # Mixers whose heads carry a state of one number for each channel of a head.
 HEADED = ("LA", "GLA", "WLA", "SA", "GLA-S6")
@@ -15,10 +16,13 @@ ROTARY = ("LA", "SA")
 # Mixers without a state of fixed size.
 STATELESS = ("SA", "Hyena")
 MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
-POSITIVE = (
-    *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "intermediate_size"),
-    *("decay_rank", "decay_temperature", "alpha", "conv_kernel", "filter_width", "filter_length"),
-    *("filter_frequency", "smallest_step", "largest_step", "initializer_range"),
+WHOLE = (
+    *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "decay_rank"),
+    *("conv_kernel", "filter_width", "filter_length"),
+)
+REAL = (
+    *("decay_temperature", "alpha", "smallest_step", "largest_step", "filter_frequency"),
+    *("rope_theta", "rms_norm_eps", "initializer_range"),
 )
 
 
@@ -54,6 +58,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
     Raises:
         InvalidInputError: no mixers, unknown ones, heads that do not divide the width, or state
             sizes that the mixers cannot have.
+        InvalidTypeError: a value of a wrong type.
 
     Source: Parnichkun et al., ICML 2025, appendix D.2.
 
@@ -89,13 +94,12 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         initializer_range: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        self.mixers = list(mixers)
+        self.mixers = _listed("mixers", mixers)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_attention_heads = num_attention_heads
         self.state_size = state_size
-        self.state_sizes = None if state_sizes is None else list(state_sizes)
-        self.intermediate_size = intermediate_size or -(-hidden_size // 3) * 8
+        self.state_sizes = None if state_sizes is None else _listed("state_sizes", state_sizes)
         self.decay_rank = decay_rank
         self.decay_temperature = decay_temperature
         self.alpha = alpha
@@ -108,6 +112,10 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         self.rope_theta = rope_theta
         self.rms_norm_eps = rms_norm_eps
         self.initializer_range = initializer_range
+        _check_numbers(self)
+        rounded_up = -(-hidden_size // 3) * 8
+        self.intermediate_size = rounded_up if intermediate_size is None else intermediate_size
+        _check_whole("intermediate_size", self.intermediate_size)
         _check(self)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
@@ -133,8 +141,36 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         return None if self.state_sizes is None else self.state_sizes[layer]
 
 
+def _listed(name: str, values: Sequence[Any]) -> list[Any]:
+    if not isinstance(values, Sequence):
+        raise InvalidTypeError(f"{name} must be a list, one entry for each layer, got {values!r}.")
+    return list(values)
+
+
+def _check_numbers(config: SyntheticConfig) -> None:
+    for name in WHOLE:
+        _check_whole(name, getattr(config, name))
+    for name in REAL:
+        value = getattr(config, name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
+        _check_positive(name, value)
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
+    _check_positive(name, value)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        missed = "finite" if value > 0 else "positive"
+        raise InvalidInputError(f"{name} must be {missed}, got {value}.")
+
+
 def _check(config: SyntheticConfig) -> None:
-    unknown = sorted(set(config.mixers) - set(MIXERS))
+    unknown = [mixer for mixer in dict.fromkeys(config.mixers) if mixer not in MIXERS]
     if unknown or not config.mixers:
         found = f"there is no mixer {', '.join(map(repr, unknown))}" if unknown else "none is given"
         raise InvalidInputError(
@@ -142,9 +178,6 @@ def _check(config: SyntheticConfig) -> None:
             causes=["a single name where a list of names is needed"],
             fix=f"Name one for each layer, of {', '.join(MIXERS)}.",
         )
-    for name in POSITIVE:
-        if not getattr(config, name) > 0:
-            raise InvalidInputError(f"{name} must be positive, got {getattr(config, name)}.")
     if config.smallest_step > config.largest_step:
         raise InvalidInputError(
             f"smallest_step {config.smallest_step:g} is above largest_step {config.largest_step:g}."

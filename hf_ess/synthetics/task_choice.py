@@ -55,8 +55,8 @@ class Task:
             for name, parameter in inspect.signature(TASKS[self.name]).parameters.items()
             if name not in PER_SET
         }
-        if unknown := sorted(set(self.arguments) - set(parameters)):
-            near = get_close_matches(unknown[0], parameters, n=1)
+        if unknown := [name for name in self.arguments if name not in parameters]:
+            near = get_close_matches(str(unknown[0]), parameters, n=1)
             raise InvalidInputError(
                 f"The task {self.name} has no argument {unknown[0]!r}.",
                 causes=[f"{near[0]!r} is meant"] if near else [],

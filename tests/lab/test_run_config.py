@@ -12,8 +12,9 @@ from lab.small_runs import small_config
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.lab import RunConfig
 from hf_ess.lab.batches import training_batch
+from hf_ess.lab.plain_yaml import parsed
 from hf_ess.lab.run_config import REGULARIZERS, differences
-from hf_ess.lab.written import axes_from, parsed, read_written, split_axes, with_settings
+from hf_ess.lab.written import axes_from, read_written, split_axes, with_settings
 
 WRITTEN = """
 task: {name: multi_query_recall, length: 16, pairs: 2, vocabulary: 16}
@@ -128,7 +129,7 @@ def test_wrong_values_are_named(file, word, message):
         ("betas=0.9", "betas must be two numbers"),
         ("tolerances=0.1", "tolerances must be numbers"),
         ("model=GLA", "model must be a mapping"),
-        ("model.hidden_size=wide", "The model cannot be configured"),
+        ("model.hidden_size=wide", "hidden_size must be a whole number, got 'wide'"),
         ("task=compression", "A task is a mapping"),
         ("regularizer=ess", "regularizer must be a mapping"),
         ("regularizer={name: ess}", "cannot be built"),
@@ -188,13 +189,56 @@ def test_files_that_cannot_be_read(tmp_path):
         RunConfig.read(tmp_path / "latin.yaml")
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", ".1e-2"])
+@pytest.mark.parametrize(
+    "text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", ".1e-2", ".01e-1", "10.e-4"]
+)
 def test_numbers_as_people_write_them(text):
     assert parsed(text, "a number") == 0.001
 
 
 def test_words_stay_words():
     assert parsed("[e3, 1e, GLA-S6, 12e3x]", "words") == ["e3", "1e", "GLA-S6", "12e3x"]
+
+
+@pytest.mark.parametrize("text", ["no", "on", "Yes", "010", "0x10", "1_000", "1:30", "2001-02-03"])
+def test_what_yaml_1_1_takes_for_something_else_is_text(text):
+    assert parsed(f"[{text}]", "a word") == [text]
+    with pytest.raises(InvalidTypeError, match="seed must be a whole number"):
+        RunConfig.from_dict(small_config().to_dict() | {"seed": parsed(text, "a word")})
+
+
+def test_single_values():
+    assert parsed("[true, False, null, ~, -3, 0, +2]", "values") == [
+        *(True, False, None, None),
+        *(-3, 0, 2),
+    ]
+    assert parsed("[.inf, -.inf]", "values") == [float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nsteps: 2\nseed: 3", r"in line 3, column 1: 'seed' stands there twice"),
+        ('{"model": {"a": 1, "a": 2}}', r"in line 1, column 20: 'a' stands there twice"),
+        ("a: &a [*a]", "holds what no configuration can"),
+        ("[" * 3000, "holds what no configuration can"),
+        ("a: !!binary aGk=", "holds what no configuration can"),
+        ("a: !!timestamp 2001-13-40", "holds what no configuration can"),
+    ],
+)
+def test_what_no_configuration_holds_is_refused(text, message):
+    with pytest.raises(InvalidInputError, match=message):
+        parsed(text, "a file")
+
+
+def test_merged_keys_may_be_overridden():
+    text = "base: &base {seed: 1, steps: 2}\nmine: {<<: *base, seed: 3}"
+    assert parsed(text, "a file")["mine"] == {"seed": 3, "steps": 2}
+
+
+def test_an_axis_that_is_given_twice_is_refused():
+    with pytest.raises(InvalidInputError, match="'seed' is given twice"):
+        axes_from(["seed=0", "seed=1"])
 
 
 def test_settings_do_not_change_what_they_are_put_into():

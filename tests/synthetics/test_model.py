@@ -151,12 +151,16 @@ def test_vectors_instead_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"mixers": "GLA"}, r"(?s)no mixer 'A', 'G', 'L'.*single name.*GLA, WLA"),
+        ({"mixers": "GLA"}, r"(?s)no mixer 'G', 'L', 'A'.*single name.*GLA, WLA"),
         ({"mixers": []}, "none is given"),
         ({"mixers": ["GLA"], "hidden_size": 18}, "4 heads cannot share 18 channels"),
         ({"mixers": ["SA"], "hidden_size": 12}, "even hidden_size / num_attention_heads"),
         ({"mixers": ["S6"], "state_size": 0}, "state_size must be positive, got 0"),
         ({"mixers": ["GLA-S6"], "alpha": -1.0}, "alpha must be positive"),
+        ({"mixers": ["GLA-S6"], "alpha": float("nan")}, "alpha must be positive, got nan"),
+        ({"mixers": ["GLA-S6"], "alpha": float("inf")}, "alpha must be finite, got inf"),
+        ({"mixers": ["SA"], "rope_theta": -1}, "rope_theta must be positive"),
+        ({"mixers": ["SA"], "intermediate_size": 0}, "intermediate_size must be positive"),
         ({"mixers": ["GLA", "S6"], "state_sizes": [4]}, "1 state sizes do not fit 2 mixers"),
         ({"mixers": ["S6"], "state_sizes": [0]}, "layer 0 must be a positive whole number, got 0"),
         ({"mixers": ["S6"], "state_sizes": [True]}, "must be a positive whole number, got True"),
@@ -168,6 +172,24 @@ def test_vectors_instead_of_tokens() -> None:
 def test_wrong_configurations_are_refused(wrong, said: str) -> None:
     with pytest.raises(hf_ess.InvalidInputError, match=said):
         SyntheticConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"hidden_size": 32.0}, "hidden_size must be a whole number, got 32.0"),
+        ({"hidden_size": "32"}, "hidden_size must be a whole number, got '32'"),
+        ({"decay_rank": 1.5}, "decay_rank must be a whole number"),
+        ({"num_attention_heads": True}, "num_attention_heads must be a whole number"),
+        ({"intermediate_size": 3.0}, "intermediate_size must be a whole number"),
+        ({"rms_norm_eps": "x"}, "rms_norm_eps must be a number, got 'x'"),
+        ({"state_sizes": 4}, "state_sizes must be a list, one entry for each layer, got 4"),
+        ({"mixers": None}, "mixers must be a list"),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused(wrong, said: str) -> None:
+    with pytest.raises(hf_ess.InvalidTypeError, match=said):
+        SyntheticConfig(**{"mixers": ["GLA"], **wrong})
 
 
 def test_heads_bind_only_mixers_that_have_some() -> None:

@@ -45,6 +45,7 @@ def test_defaults_are_filled_in() -> None:
         ({"name": "recall"}, "There is no task 'recall'"),
         ({"name": "compression", "lenght": 9}, "no argument 'lenght'"),
         ({"name": "compression"}, "needs length"),
+        ({"name": "compression", "length": 9, 1: 2}, "no argument 1"),
         ({"name": "compression", "length": 9, "samples": 3}, "no argument 'samples'"),
         ({"name": "compression", "length": 9, "seed": 3}, "no argument 'seed'"),
         ({"name": "multi_query_recall", "length": 8, "pairs": 3}, "do not fit into 8 tokens"),
