@@ -16,7 +16,7 @@ from hf_ess.synthetics import TrainedCheckpoint, accuracy, checkpoint_names
 from hf_ess.training.few_positions import training_positions
 
 # Whoever adds or removes a checkpoint of hf_ess/data/checkpoints says so here.
-EXPECTED: tuple[str, ...] = ()
+EXPECTED = ("mqar-gla", "mqar-hybrid", "mqar-hyena", "mqar-mamba", "mqar-sa")
 FILES = {"config.json", "model.safetensors", "results.json", "run.json"}
 MOST_BYTES = 10**6
 MADE = "made here"
