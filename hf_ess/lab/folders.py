@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hf_ess.errors import InvalidInputError
-from hf_ess.lab.results import CONFIG
+from hf_ess.lab.results import CONFIG, RESULTS
 from hf_ess.lab.run_config import RunConfig, differences
-from hf_ess.lab.training_state import replace_file
+from hf_ess.lab.run_log import LOG
+from hf_ess.lab.training_state import CHECKPOINT, replace_file
 from hf_ess.report.files import translated_errors
 
 LOCK = ".lock"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
     """Holds the folder; the system lets go of it when the process ends, however it ends.
 
-    Systems without `fcntl` (Windows) lock nothing.
+    Systems without `fcntl` (Windows) and disks without locks (some of networks) lock nothing.
 
     Raises:
         InvalidInputError: another process is training there.
@@ -35,25 +38,35 @@ def sole_user(folder: Path) -> Iterator[None]:
 
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise InvalidInputError(
                     f"Another process is training in {str(folder)!r}.",
                     fix="Wait for it, end it, or choose another folder.",
                 ) from error
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
         yield
 
 
 def claim(folder: Path, config: RunConfig) -> None:
-    """Writes the configuration into a new folder.
+    """Writes the configuration into a folder; it may be mended until something is trained there.
 
     Raises:
-        InvalidInputError: the folder has another configuration; says what differs.
+        InvalidInputError: a run of another configuration is there, the message says what differs; or
+            files of a run that has none.
         OutputPathError: the folder cannot be written.
     """
     path = folder / CONFIG
-    if not path.exists():
+    begun = [name for name in (LOG, CHECKPOINT, RESULTS) if (folder / name).exists()]
+    if not begun:
         replace_file(path, config.to_yaml().encode())
         return
+    if not path.exists():
+        raise InvalidInputError(
+            f"{str(folder)!r} holds a {begun[0]}, but no {CONFIG} that says of what training.",
+            fix="Choose another folder.",
+        )
     different = differences(RunConfig.read(path), config)
     if different:
         raise InvalidInputError(

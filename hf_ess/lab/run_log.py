@@ -7,12 +7,14 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.errors import ReportError
 from hf_ess.lab.training_state import replace_file
 from hf_ess.report.files import translated_errors
+from hf_ess.report.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,8 @@ Record = dict[str, Any]
 EVERY = 1.0
 # Lists of a record; the other entries are single values.
 LAYERS, REMARKS = "layers", "remarks"
+# Letters of a damaged line in a message.
+SHOWN = 40
 
 
 def append_record(folder: Path, record: Record) -> None:
@@ -41,18 +45,25 @@ def read_records(folder: Path) -> list[Record]:
     """All complete lines; a last one that was cut off by a sudden end is left out.
 
     Raises:
-        ReportError: another line is no JSON.
+        ReportError: another line is no record.
     """
     path = folder / LOG
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
     try:
-        return [json.loads(line) for line in lines[:-1]]
-    except json.JSONDecodeError as error:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [_record(line) for line in lines[:-1]]
+    except (OSError, ValueError) as error:
         raise ReportError(
             f"{str(path)!r} is damaged: {error}.", fix="Remove the folder."
         ) from error
+
+
+def _record(line: str) -> Record:
+    record = json.loads(line)
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise ValueError(f"{shortened(line, SHOWN)!r} is no record of a step")
+    return record
 
 
 def keep_records(folder: Path, last_step: int) -> None:
@@ -111,7 +122,9 @@ class StepsOfRuns:
         if time.monotonic() - self.read_at >= EVERY:
             self.read_at = time.monotonic()
             for run in self.left:
-                records = read_records(run)
-                self.left[run] = records[-1]["step"] if records else 0
+                # A damaged log is an error of its run, which says so itself.
+                with suppress(ReportError):
+                    records = read_records(run)
+                    self.left[run] = records[-1]["step"] if records else 0
         ended = sum(self.steps[run] for run in self.steps if run not in self.left)
         return ended + sum(self.left.values())

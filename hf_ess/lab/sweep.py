@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hf_ess.errors import InvalidInputError
+from hf_ess.errors import HfEssError, ReportError
 from hf_ess.lab.folders import claim, sole_user
 from hf_ess.lab.interrupts import ending_between_steps
 from hf_ess.lab.results import RESULTS
 from hf_ess.lab.run_config import RunConfig
-from hf_ess.lab.run_log import StepsOfRuns
+from hf_ess.lab.run_log import Record, StepsOfRuns, read_records
 from hf_ess.lab.sweep_points import Axes, Point, points_of
 from hf_ess.lab.sweep_table import sweep_summary, sweep_table
 from hf_ess.lab.training_state import replace_file
 from hf_ess.lab.values import check_whole
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 from hf_ess.lab.workers import all_trained, places
+from hf_ess.lab.written import SWEEP
 from hf_ess.progress import progress_bar
+from hf_ess.report.records import plain
 from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
@@ -106,9 +108,7 @@ def sweep(
     points = points_of(written, axes)
     place = Path(folder)
     with sole_user(place):
-        plan = yaml.safe_dump(
-            {**written, "sweep": {key: list(axes[key]) for key in axes}}, sort_keys=False
-        )
+        plan = yaml.safe_dump(plain({**written, SWEEP: dict(axes)}), sort_keys=False)
         replace_file(place / AXES, plan.encode())
         errors = _trained(place, points, processes, progress=progress)
         return _written(place, points, errors)
@@ -161,7 +161,7 @@ def _left(runs: dict[Path, Point], errors: dict[str, str]) -> list[Path]:
     for run, point in runs.items():
         try:
             claim(run, point.config)
-        except InvalidInputError as error:
+        except HfEssError as error:
             errors[point.name] = str(error)
             continue
         if not (run / RESULTS).exists():
@@ -169,8 +169,18 @@ def _left(runs: dict[Path, Point], errors: dict[str, str]) -> list[Path]:
     return left
 
 
+def _records(folder: Path, point: Point, errors: dict[str, str]) -> list[Record]:
+    """The log of a run; a damaged one is none, and an error."""
+    try:
+        return read_records(folder_of(folder, point))
+    except ReportError as error:
+        errors[point.name] = str(error)
+        return []
+
+
 def _written(folder: Path, points: list[Point], errors: dict[str, str]) -> SweepResult:
-    table = sweep_table(points, [folder_of(folder, point) for point in points], errors)
+    records = {point.name: _records(folder, point, errors) for point in points}
+    table = sweep_table(points, records, errors)
     summary = sweep_summary(points, table)
     for name, frame in {TABLE: table, SUMMARY: summary}.items():
         replace_file(folder / name, frame.to_csv(index=False).encode())

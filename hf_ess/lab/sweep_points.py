@@ -113,6 +113,8 @@ def _name(labels: dict[str, Any], digest: str) -> str:
 def _check_axes(axes: Axes) -> None:
     check_mapping("The axes of a sweep", axes)
     for key, values in axes.items():
+        if not isinstance(key, str):
+            raise InvalidTypeError(f"An axis is the name of a field, got {key!r}.")
         if not isinstance(values, list | tuple):
             raise InvalidTypeError(
                 f"The axis {key!r} must be a list of values, got {values!r}.",

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_ess.lab.run_log import log_rows, read_records
+from hf_ess.lab.run_log import Record, log_rows
 from hf_ess.lab.sweep_points import Point
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
 SEED, RATE = "seed", "learning_rate"
@@ -19,18 +17,18 @@ SUMMARIZED = ("accuracy", "test_loss", "entropy_ess", "utilization", "entropy_es
 
 
 def sweep_table(
-    points: Sequence[Point], folders: Sequence[Path], errors: Mapping[str, str]
+    points: Sequence[Point], records: Mapping[str, list[Record]], errors: Mapping[str, str]
 ) -> pd.DataFrame:
-    """A row for each run, tested step and layer; runs that failed have their error.
+    """A row for each run, tested step and layer, of records and errors by the names of runs.
 
     The columns are run, those of the axes, those of `RunResult.log`, and error.
     """
     import pandas as pd
 
     found = []
-    for point, folder in zip(points, folders, strict=True):
+    for point in points:
         # The rate of an axis is that of the configuration, the schedule's is that of the step.
-        for row in log_rows(read_records(folder)) or [{}]:
+        for row in log_rows(records[point.name]) or [{}]:
             step_rate = {"step_learning_rate": row.pop(RATE)} if RATE in row else {}
             found.append({"run": point.name, **point.settings, **row, **step_rate})
             found[-1]["error"] = errors.get(point.name, "").partition("\n")[0] or None

@@ -126,7 +126,7 @@ def _step(training: Training, folder: Path) -> None:
             append_record(folder, training.record(measure=measure))
     except NonFiniteError as error:
         kept = folder / CHECKPOINT
-        left = f"The last good checkpoint is in {kept.name}." if kept.exists() else ""
+        left = f"The last checkpoint stays in {kept.name}." if kept.exists() else ""
         raise NonFiniteError(
             f"Step {begun} of {config.steps}: {error.what} {left}".strip(),
             causes=error.causes,

@@ -58,6 +58,8 @@ class Training:
         self.optimizer.zero_grad()
         loss, penalty = self._losses(step)
         self._check(loss.item(), "loss")
+        if penalty is not None:
+            self._check(penalty.item(), "term of the regularizer")
         torch.autograd.backward(loss if penalty is None else loss + penalty)
         self._clip()
         self.optimizer.step()

@@ -1,7 +1,7 @@
-"""A process that trains what it is told: folders on stdin, one answer in JSON for each on stdout.
+"""A process that trains what it is told: folders on stdin, one answer for each on stdout.
 
-It ends when stdin does, in the middle of a training too: then whoever asked is gone. Started by
-`hf_ess.lab.workers`.
+Both are a line of JSON each. It ends when stdin does, in the middle of a training too: then
+whoever asked is gone. Started by `hf_ess.lab.workers`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def trained(folder: Path) -> dict[str, str]:
 
 def _listen(folders: SimpleQueue[str | None], busy: threading.Event) -> None:
     for line in sys.stdin:
-        folders.put(line.rstrip("\n"))
+        folders.put(json.loads(line))
     folders.put(None)
     if busy.is_set():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -19,13 +19,14 @@ from typing import IO
 
 import torch
 
-import hf_ess
 from hf_ess.lab.interrupts import Wish
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 
 Answer = dict[str, str]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 WORKER = "from hf_ess.lab.worker import main; main()"
+# Modules are found where this process finds them, and not in the current folder before all else.
+SAME_PATH = "import sys; sys.path[:] = {path!r}; "
 # How often somebody's wish to end is looked for, and how long a step and its test may take then.
 GLANCE, PATIENCE = 0.1, 60.0
 
@@ -149,22 +150,17 @@ class _Workers:
                 self._let_go(process)
 
     def _started(self, environment: dict[str, str]) -> subprocess.Popen[str] | None:
-        package = str(Path(hf_ess.__file__).parent.parent)
-        paths = [package, os.environ.get("PYTHONPATH", "")]
+        code = SAME_PATH.format(path=sys.path) + WORKER
         with self.lock, open(self.messages, "a") as messages:
             if self.ending:
                 return None
             process = subprocess.Popen(
-                [sys.executable, "-c", WORKER],
+                [sys.executable, "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
-                env={
-                    **os.environ,
-                    **environment,
-                    "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-                },
+                env={**os.environ, **environment},
                 start_new_session=True,  # Ctrl-C of the terminal is ours to pass on
             )
             self.running.add(process)
@@ -182,7 +178,7 @@ class _Workers:
 def _asked(process: subprocess.Popen[str], folder: Path) -> Answer:
     """The answer of a process for a folder, or how it ended without one."""
     try:
-        _pipe(process.stdin).write(f"{folder}\n")
+        _pipe(process.stdin).write(json.dumps(str(folder)) + "\n")
         _pipe(process.stdin).flush()
         line = _pipe(process.stdout).readline()
     except OSError:

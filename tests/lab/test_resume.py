@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -206,6 +207,32 @@ def test_another_configuration_is_refused(at_step, tmp_path):
         train(small_config(seed=3), tmp_path, progress=False)
 
 
+@pytest.mark.parametrize("file", ["results.json", "log.jsonl", CHECKPOINT])
+def test_files_of_an_unknown_training_are_not_taken_for_it(tmp_path, file):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(InvalidInputError, match=f"holds a {file}, but no run.yaml"):
+        train(CONFIG, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == [file]
+
+
+def test_a_configuration_with_which_nothing_began_may_be_mended(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot be used"):
+        train(small_config(device="mps"), tmp_path, progress=False)
+    assert train(CONFIG, tmp_path, progress=False).config == CONFIG
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_disks_without_locks_are_trained_on(undisturbed, monkeypatch, tmp_path):
+    import fcntl
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    train(CONFIG, tmp_path, progress=False)
+    assert outcome(tmp_path) == undisturbed
+
+
 def test_one_process_at_a_time(at_step, tmp_path):
     at_step(3, lambda: train(CONFIG, tmp_path, progress=False))
     with pytest.raises(InvalidInputError, match="Another process is training"):
@@ -231,7 +258,7 @@ def test_a_loss_of_nan_leaves_the_last_good_checkpoint(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Training, "_losses", losses)
     with pytest.raises(
-        NonFiniteError, match=r"Step 9 of 12: The loss is nan\. .*last good"
+        NonFiniteError, match=r"Step 9 of 12: The loss is nan\. The last checkpoint"
     ) as ended:
         train(CONFIG, tmp_path, progress=False)
     assert "learning rate that is too high (0.01)" in str(ended.value)
@@ -239,6 +266,13 @@ def test_a_loss_of_nan_leaves_the_last_good_checkpoint(monkeypatch, tmp_path):
     with pytest.raises(NonFiniteError):
         train(CONFIG, tmp_path, progress=False)
     assert (tmp_path / CHECKPOINT).read_bytes() == kept
+
+
+def test_an_infinite_term_of_a_regularizer_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(HankelRegularizer, "__call__", lambda *_: torch.tensor(torch.inf))
+    config = small_config(regularizer={"name": "hankel"})
+    with pytest.raises(NonFiniteError, match="Step 0 of 12: The term of the regularizer is inf"):
+        train(config, tmp_path, progress=False)
 
 
 def test_a_training_that_really_diverges_is_named(tmp_path):

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -136,6 +137,8 @@ def test_nothing_is_trained_if_one_combination_is_wrong(here, tmp_path):
         sweep(BASE, {"steps": [3, "ten"]}, tmp_path / "sweep", progress=False)
     with pytest.raises(InvalidTypeError, match="'seed' must be a list"):
         sweep(BASE, {"seed": 3}, tmp_path / "sweep", progress=False)
+    with pytest.raises(InvalidTypeError, match="name of a field, got 1"):
+        sweep(BASE, {1: [3]}, tmp_path / "sweep", progress=False)
     with pytest.raises(InvalidInputError, match="'seed' has no values"):
         sweep(BASE, {"seed": []}, tmp_path / "sweep", progress=False)
     with pytest.raises(InvalidInputError, match="processes must be at least 1"):
@@ -151,6 +154,35 @@ def test_a_folder_that_was_tampered_with_is_an_error_of_its_run(swept, here):
     again = sweep(BASE, {**AXES, "learning_rate": [1e-3]}, swept.folder, progress=False)
     assert list(again.errors) == [point.name]
     assert "another configuration" in again.errors[point.name]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("run.yaml", "", "must hold a mapping"),
+        ("log.jsonl", '{"step": 0}\n{"st', ""),
+        ("log.jsonl", '{"step": 0}\n{"st\n', "is damaged"),
+        ("log.jsonl", "3\n", "'3' is no record of a step"),
+    ],
+)
+def test_damaged_files_are_errors_of_their_run(swept, here, file, content, message):
+    point = swept.points[0]
+    (folder_of(swept.folder, point) / file).write_text(content)
+    again = sweep(BASE, {**AXES, "learning_rate": [1e-3]}, swept.folder, progress=False)
+    assert list(again.errors) == ([point.name] if message else [])
+    assert message in again.errors.get(point.name, "")
+    assert here == []
+    assert again.summary.runs.tolist() == [1]
+
+
+def test_values_of_numpy_and_tuples_are_written_as_plain_ones(here, tmp_path):
+    axes = {"learning_rate": [np.float64(1e-3)], "betas": [(0.9, 0.95)]}
+    result = sweep(BASE, axes, tmp_path, progress=False)
+    assert not result.errors
+    written = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert written["sweep"] == {"learning_rate": [0.001], "betas": [[0.9, 0.95]]}
+    read = points_of(written, written.pop("sweep"))
+    assert [point.config for point in read] == [point.config for point in result.points]
 
 
 def test_names_are_readable_unique_and_stay():
@@ -213,4 +245,7 @@ def test_steps_of_runs_by_their_logs(tmp_path, monkeypatch):
     now[0] = 1.5
     assert steps.done() == 14
     steps.end(tmp_path / "c")
+    assert steps.done() == 24
+    (tmp_path / "b" / "log.jsonl").write_text("damaged\n")
+    now[0] = 3.0
     assert steps.done() == 24

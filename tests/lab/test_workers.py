@@ -24,7 +24,7 @@ STAND_IN = """
 import json, os, signal, sys, time
 print("noise", file=sys.stderr, flush=True)
 for line in sys.stdin:
-    folder = line.strip()
+    folder = json.loads(line)
     name = os.path.basename(folder)
     if "kill" in name:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -117,9 +117,12 @@ def test_an_error_of_who_asks_ends_the_processes(monkeypatch, tmp_path):
     assert _no_processes_left()
 
 
-def test_a_real_worker_trains_as_this_process_does(tmp_path):
+def test_a_real_worker_trains_as_this_process_does(monkeypatch, tmp_path):
+    # What lies in the current folder is not taken for a module of the library.
+    (tmp_path / "yaml.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
     config = small_config(steps=2)
-    broken = tmp_path / "broken"
+    broken = tmp_path / "bro\nken ü"
     broken.mkdir()
     (broken / CONFIG).write_text("steps: 3")
     there = tmp_path / "there"
@@ -139,7 +142,7 @@ def test_a_real_worker_trains_as_this_process_does(tmp_path):
 
 
 def test_the_worker_answers_for_each_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path}\n{tmp_path}\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{json.dumps(str(tmp_path))}\n" * 2))
     said = io.StringIO()
     monkeypatch.setattr(worker, "_own_stdout", lambda: said)
     kills = _kills(monkeypatch)
@@ -152,7 +155,7 @@ def test_the_worker_answers_for_each_line(monkeypatch, tmp_path):
 
 
 def test_the_worker_ends_its_training_when_nobody_listens(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("folder\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO('"folder"\n'))
     kills = _kills(monkeypatch)
     idle, busy = threading.Event(), threading.Event()
     busy.set()
