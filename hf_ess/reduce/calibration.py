@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_ess.analysis.model_checks import check_token_ids, input_device
 from hf_ess.errors import InvalidInputError, InvalidTypeError, UnsupportedMixerError
 from hf_ess.operators import StateSpaceOperator, channel_gram, distance_bound
 from hf_ess.reduce.channel_choice import units_gram
@@ -61,12 +62,12 @@ class Calibration:
         return left.clamp(min=0.0).amax(-1)
 
 
-def model_inputs(inputs: Any, device: torch.device) -> dict[str, Any]:
+def model_inputs(model: nn.Module, inputs: Any) -> dict[str, Any]:
     """Arguments for a forward pass from token ids `[B, L]` or from named arguments.
 
     Raises:
         InvalidTypeError: neither of the two.
-        InvalidInputError: fewer than two tokens, or not `[B, L]`.
+        InvalidInputError: fewer than two tokens, not `[B, L]`, or ids that the model does not know.
     """
     given = {"input_ids": inputs} if isinstance(inputs, Tensor) else inputs
     if not hasattr(given, "keys") or not {"input_ids", "inputs_embeds"} & set(given.keys()):
@@ -81,8 +82,22 @@ def model_inputs(inputs: Any, device: torch.device) -> dict[str, Any]:
         raise InvalidInputError(
             f"Calibration needs texts of at least two tokens as a tensor [B, L], got {shape}."
         )
+    if "input_ids" in named:
+        _check_ids(model, tokens)
+    device = input_device(model)
     placed = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in named.items()}
     return {"use_cache": False} | placed
+
+
+def _check_ids(model: nn.Module, ids: Tensor) -> None:
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise InvalidTypeError(
+            f"Token ids must be whole numbers, got {ids.dtype}.",
+            fix='Pass vectors as {"inputs_embeds": ...}.',
+        )
+    if (ids < 0).any():
+        raise InvalidInputError(f"Token ids begin at 0, got {int(ids.min())}.")
+    check_token_ids(model, list(ids))
 
 
 @torch.no_grad()

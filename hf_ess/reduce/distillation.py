@@ -121,7 +121,8 @@ def distill(
         student: a module that is called as the layer is; or a state size, for a new layer of the
             same kind (`smaller_layer`).
         inputs: token ids `[B, L]` of at least two texts, or what the model is called with as a
-            mapping. What the layer gets and applies for all of them is kept.
+            mapping. What the layer gets and applies for all of them is kept. Padding counts as
+            text.
         operator_steps: of the first phase; 0 leaves it out, for students whose groups are others
             than those of the layer.
         activation_steps: of the second phase.
@@ -283,7 +284,7 @@ def _batches(
     model: nn.Module, inputs: Any, settings: DistillationSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Arguments of the model for the texts to train on, and for those that are held out."""
-    named = model_inputs(inputs, next(model.parameters()).device)
+    named = model_inputs(model, inputs)
     tokens = named.get("input_ids", named.get("inputs_embeds"))
     texts = len(tokens)  # type: ignore[arg-type]
     cut = settings.split(texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +129,10 @@ class Family(ABC):
         return torch.eye(state.size, device=state.reading.device)[None, None]
 
     def smaller(self, model: Any, chosen: Mapping[str, Selection]) -> Any:
-        """A new model of the same class with what stays of the states of all mixers."""
+        """A new model of the same class with what stays of the states of all mixers.
+
+        It generates with the settings of the given one.
+        """
         states = self.states(model)
         config = deepcopy(model.config)
         config._name_or_path = ""  # what it was loaded from is another model
@@ -145,7 +148,25 @@ class Family(ABC):
         new.tie_weights()
         for name, weight in model.named_parameters():
             new.get_parameter(name).requires_grad_(weight.requires_grad)
+        if getattr(model, "generation_config", None) is not None:
+            new.generation_config = deepcopy(model.generation_config)
         return new.train(model.training)
+
+
+def without_weights(model: Any, config: Any) -> Any:
+    """A model of the same class that a configuration describes, on the meta device."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return type(model)(config)
+
+
+def unlike(model: nn.Module, described: nn.Module) -> Iterator[str]:
+    """Names of weights that one has and the other has not, or has in another shape."""
+    shapes, wanted = (
+        {name: weight.shape for name, weight in one.state_dict().items()}
+        for one in (model, described)
+    )
+    yield from (name for name, shape in shapes.items() if wanted.get(name) != shape)
+    yield from (name for name in wanted if name not in shapes)
 
 
 def by_set(rows: Tensor, sets: int) -> Tensor:
@@ -167,6 +188,7 @@ def refuse_model(model: nn.Module, supported: str) -> UnsupportedModelError:
         causes=[
             "its mixers have no state of fixed size (softmax attention, long convolutions)",
             "nobody has said yet which of its weights belong to which channel of the state",
+            "it is wrapped (adapters, DataParallel): truncate the model inside",
         ],
         fix=f"Truncation knows {supported}.",
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from hf_ess.reduce.families import Family, Selection, StateOfMixer, by_set, singles
 
@@ -22,7 +23,8 @@ class _OneSize(Family):
     types: Mapping[str, str]
 
     def has(self, model: nn.Module) -> bool:
-        return getattr(getattr(model, "config", None), "model_type", None) in self.types
+        # Wrappers show the configuration of what is inside, and are built from other things.
+        return isinstance(model, PreTrainedModel) and model.config.model_type in self.types
 
     def states(self, model: nn.Module) -> list[StateOfMixer]:
         config: Any = model.config

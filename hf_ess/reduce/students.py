@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hf_ess.errors import HfEssError, InvalidInputError, InvalidTypeError
-from hf_ess.reduce.families import Family, StateOfMixer
+from hf_ess.reduce.families import Family, StateOfMixer, unlike, without_weights
 from hf_ess.reduce.layer_calls import LayerCall, first_output
 from hf_ess.reduce.synthetic_family import SyntheticFamily
 from hf_ess.reduce.truncation import FAMILIES, family_of
@@ -145,15 +145,11 @@ def _check_described(
     model: Any, config: Any, students: Mapping[str, nn.Module], calls: Mapping[str, LayerCall]
 ) -> None:
     """Builds the model from its configuration, and compares what the students compute in it."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        fresh = type(model)(config)
-    weights = model.state_dict()
-    shapes = {name: weight.shape for name, weight in fresh.state_dict().items()}
-    wrong = [name for name, weight in weights.items() if shapes.get(name) != weight.shape]
-    wrong += [name for name in shapes if name not in weights]
-    if wrong:
-        raise InvalidInputError(f"it has other weights, first {wrong[0]}")
-    fresh.load_state_dict(weights, assign=True)
+    fresh = without_weights(model, config)
+    wrong = next(unlike(model, fresh), None)
+    if wrong is not None:
+        raise InvalidInputError(f"it has other weights, first {wrong}")
+    fresh.load_state_dict(model.state_dict(), assign=True)
     fresh.eval()
     for name, student in students.items():
         found, expected = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,14 @@ from hf_ess.errors import (
 from hf_ess.progress import progress_bar
 from hf_ess.reduce.calibration import Calibration, calibrated, certificates, model_inputs
 from hf_ess.reduce.channel_choice import removal_order, rescaling, ridge_of
-from hf_ess.reduce.families import Family, Selection, StateOfMixer, refuse_model
+from hf_ess.reduce.families import (
+    Family,
+    Selection,
+    StateOfMixer,
+    refuse_model,
+    unlike,
+    without_weights,
+)
 from hf_ess.reduce.mamba_family import Mamba2Family, MambaFamily
 from hf_ess.reduce.reduction_plan import ReductionPlan
 from hf_ess.reduce.refitting import refitted
@@ -57,7 +64,7 @@ def truncate(
         plan_or_sizes: a plan of `hf_ess.reduce.plan` for this model; or one state size for all
             layers; or sizes by layer, by index or name. Other layers stay as they are.
         inputs: token ids `[B, L]`, or what the model is called with as a mapping: some texts of
-            the kind that the model is for.
+            the kind that the model is for. Padding counts as text.
         choose: "operator", "magnitude" or "random".
         seed: of a random choice.
         rescale: multiply what C reads of the channels that stay by the factors that make
@@ -67,8 +74,9 @@ def truncate(
         progress: a bar on stderr.
 
     Raises:
-        UnsupportedModelError: no mixer of the model has a state that can be cut, or the model is
-            in training mode.
+        UnsupportedModelError: no mixer of the model has a state that can be cut, the model is in
+            training mode, layers share a mixer, or its modules are not those of its configuration
+            (adapters that are not merged).
         UnsupportedMixerError: the operator of a mixer is not known, or does not rebuild its output.
         InvalidInputError: sizes below one or above the present ones, a plan for another model, an
             unknown choice, inputs that are too short, or too many weights to fit at once.
@@ -95,8 +103,8 @@ def truncate(
     order = chosen("choice of channels", choose, _orders(seed, rescale=rescale))
     states = family.states(model)
     sizes, notes = wanted_sizes(plan_or_sizes, states, one_size=family.one_size)
-    _check(model)
-    arguments = model_inputs(inputs, next(model.parameters()).device)
+    _check(model, states)
+    arguments = model_inputs(model, inputs)
     with progress_bar(2 * len(states), "Truncating", enabled=progress, unit="layer") as bar:
         before = calibrated(model, states, arguments, lambda: bar.update(1))
         if isinstance(plan_or_sizes, ReductionPlan):
@@ -136,7 +144,7 @@ def family_of(model: nn.Module) -> Family:
     raise refuse_model(model, "; ".join(family.models for family in FAMILIES))
 
 
-def _check(model: nn.Module) -> None:
+def _check(model: nn.Module, states: Sequence[StateOfMixer]) -> None:
     if model.training:
         raise UnsupportedModelError(
             "The model is in training mode, where dropout changes its operators.",
@@ -154,6 +162,27 @@ def _check(model: nn.Module) -> None:
                 f"The weight {name} has NaN or infinite entries.",
                 causes=["the training that made it diverged"],
                 fix="Take an earlier checkpoint.",
+            )
+    _check_structure(model, states)
+
+
+def _check_structure(model: Any, states: Sequence[StateOfMixer]) -> None:
+    """Refuses what a configuration with other state sizes would not describe."""
+    strange = next(unlike(model, without_weights(model, model.config)), None)
+    if strange is not None:
+        raise UnsupportedModelError(
+            f"The configuration of {type(model).__name__} does not describe its weight {strange}.",
+            causes=["adapters (LoRA) in its layers", "a module that was exchanged"],
+            fix="Merge adapters into the weights first; train new ones on the smaller model.",
+        )
+    for state in states:
+        modules = model.named_modules(remove_duplicate=False)
+        shared = [name for name, module in modules if module is state.module]
+        if len(shared) > 1:
+            raise UnsupportedModelError(
+                f"One mixer runs as {' and '.join(shared)}.",
+                causes=["layers share it, so that its state has no size for one of them alone"],
+                fix="Give each layer a copy of its own.",
             )
 
 

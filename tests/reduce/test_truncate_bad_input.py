@@ -44,6 +44,9 @@ def test_wrong_sizes(wanted, error, said: str) -> None:
         (IDS[:, :1], hf_ess.InvalidInputError, r"at least two tokens.*got \[2, 1\]"),
         (IDS[0], hf_ess.InvalidInputError, r"\[B, L\], got \[16\]"),
         (IDS[:0], hf_ess.InvalidInputError, r"got \[0, 16\]"),
+        (IDS + 1000, hf_ess.InvalidInputError, r"token id 1\d{3}, the model knows 0\.\.31"),
+        (IDS - 100, hf_ess.InvalidInputError, "begin at 0, got -"),
+        (IDS.double(), hf_ess.InvalidTypeError, r"(?s)whole numbers, got torch\.float64.*embeds"),
     ],
 )
 def test_wrong_inputs(inputs, error, said: str) -> None:
@@ -113,7 +116,67 @@ def test_a_plan_without_states_of_fixed_size() -> None:
 
 
 def test_nothing_is_left_behind_by_a_failure() -> None:
+    def broken(hidden):
+        raise ArithmeticError("broken")
+
     model = model_of("GLA", "S6")
-    with pytest.raises(IndexError):
-        truncate(model, 4, IDS + 1000, progress=False)
+    model.norm.forward = broken
+    with pytest.raises(ArithmeticError, match="broken"):
+        truncate(model, 4, IDS, progress=False)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+class Adapter(torch.nn.Module):
+    """A linear map with a low-rank change beside it, as adapters put it into models."""
+
+    def __init__(self, base: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base_layer = base
+        self.down = torch.nn.Linear(base.in_features, 1, bias=False)
+        self.up = torch.nn.Linear(1, base.out_features, bias=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.base_layer.weight
+
+    def forward(self, inputs):
+        return self.base_layer(inputs) + self.up(self.down(inputs))
+
+
+class Wrapped(torch.nn.Module):
+    """A model in another one, which shows its configuration."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.base_model, self.config = model, model.config
+
+    def forward(self, *args, **kwargs):
+        return self.base_model(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", ["x_proj", "out_proj"])
+def test_adapters_that_are_not_merged(name: str) -> None:
+    model = build_tiny("mamba")
+    mixer = model.backbone.layers[0].mixer
+    setattr(mixer, name, Adapter(getattr(mixer, name)).eval())
+    with pytest.raises(
+        hf_ess.UnsupportedModelError, match=rf"(?s){name}\.base_layer\.weight.*Merge adapters"
+    ):
+        truncate(model, 4, tiny_input_ids(model), progress=False)
+
+
+def test_wrapped_models() -> None:
+    model = build_tiny("mamba")
+    with pytest.raises(hf_ess.UnsupportedModelError, match="truncate the model inside"):
+        truncate(Wrapped(model).eval(), 4, tiny_input_ids(model), progress=False)
+
+
+@pytest.mark.parametrize("build", [lambda: build_tiny("mamba"), lambda: model_of("S6", "S6")])
+def test_mixers_that_layers_share(build) -> None:
+    model = build()
+    layers = getattr(model, "backbone", model).layers
+    layers[1].mixer = layers[0].mixer
+    with pytest.raises(
+        hf_ess.UnsupportedModelError, match=r"layers\.0\.mixer and (\w+\.)?layers\.1\.mixer"
+    ):
+        truncate(model, 4, tiny_input_ids(model), progress=False)

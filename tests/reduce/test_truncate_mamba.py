@@ -165,3 +165,11 @@ def test_weights_that_are_not_there_are_refused() -> None:
     model = build_tiny("mamba").to("meta")
     with pytest.raises(hf_ess.UnsupportedModelError, match="not there as numbers"):
         truncate(model, 2, torch.ones(1, 5, dtype=torch.int64), progress=False)
+
+
+def test_settings_of_generation_are_kept() -> None:
+    model = build_tiny("mamba")
+    model.generation_config.update(eos_token_id=7, do_sample=True, temperature=0.5)
+    smaller = truncate(model, 3, inputs_for(model), progress=False).model
+    assert smaller.generation_config.to_dict() == model.generation_config.to_dict()
+    assert smaller.generation_config is not model.generation_config
