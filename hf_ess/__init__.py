@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
     from hf_ess.progress import Progress
+    from hf_ess.recall import RecallPerplexity, recall_perplexity
     from hf_ess.report import ESSReport, LayerESS
     from hf_ess.report.comparison import Comparison, compare
     from hf_ess.spectra import Spectra, block_singular_values
@@ -76,6 +77,7 @@ _HOME_OF = {
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
     "Progress": "hf_ess.progress",
+    "RecallPerplexity": "hf_ess.recall",
     "Spectra": "hf_ess.spectra",
     "TransitionRegularizer": "hf_ess.training",
     "analyze": "hf_ess.analysis",
@@ -83,6 +85,7 @@ _HOME_OF = {
     "block_singular_values": "hf_ess.spectra",
     "entropy_ess": "hf_ess.metrics",
     "probe_initialization": "hf_ess.training",
+    "recall_perplexity": "hf_ess.recall",
     "record_operators": "model_adapters",
     "register_adapter": "model_adapters",
     "soft_tolerance_ess": "hf_ess.metrics",
@@ -125,6 +128,7 @@ __all__ = [
     "OutputPathError",
     "ProcessFailedError",
     "Progress",
+    "RecallPerplexity",
     "ReportError",
     "Spectra",
     "TrainingWatchWarning",
@@ -138,6 +142,7 @@ __all__ = [
     "compare",
     "entropy_ess",
     "probe_initialization",
+    "recall_perplexity",
     "record_operators",
     "reduce",
     "register_adapter",

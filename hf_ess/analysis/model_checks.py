@@ -74,11 +74,9 @@ def explained_length(model: nn.Module, length: int) -> Iterator[None]:
     except HfEssError:
         raise
     except (IndexError, RuntimeError, ValueError) as error:
-        config = getattr(model, "config", None)
-        text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
-        longest = getattr(text_config, "max_position_embeddings", None)
+        longest = context_length(model)
         # RoBERTa and its kind number their positions from 2 on.
-        if not isinstance(longest, int) or length <= longest - 2:
+        if longest is None or length <= longest - 2:
             raise
         raise InvalidInputError(
             f"A text of {length} tokens is too long for {type(model).__name__}, which was made for "
@@ -86,6 +84,14 @@ def explained_length(model: nn.Module, length: int) -> Iterator[None]:
             causes=[f"the model stopped with {type(error).__name__}: {error}"],
             fix="Analyse a shorter text.",
         ) from error
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Tokens of the longest text that a model was made for, None where it does not say."""
+    config = getattr(model, "config", None)
+    text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
+    longest = getattr(text_config, "max_position_embeddings", None)
+    return longest if isinstance(longest, int) else None
 
 
 def forward_parameters(model: nn.Module) -> set[str]:

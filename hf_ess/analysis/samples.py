@@ -173,5 +173,6 @@ def _sample(number: int, ids: Tensor, tokenizer: Any | None, digest: str | None)
         raise InvalidInputError(f"Sample {number} holds the negative token id {int(ids.min())}.")
     tokens = None
     if tokenizer is not None:
-        tokens = [tokenizer.decode([token]) for token in ids.tolist()]
+        words = {token: tokenizer.decode([token]) for token in set(ids.tolist())}
+        tokens = [words[token] for token in ids.tolist()]
     return Sample(ids, SampleInfo(len(ids), digest, tokens, ids.numpy()))

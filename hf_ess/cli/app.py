@@ -18,6 +18,7 @@ from hf_ess.cli.compare_command import compare
 from hf_ess.cli.lab_command import lab
 from hf_ess.cli.leaderboard_command import leaderboard
 from hf_ess.cli.push_command import card, push
+from hf_ess.cli.recall_command import recall
 from hf_ess.cli.serve_command import serve
 from hf_ess.cli.space_command import space
 from hf_ess.errors import HfEssError
@@ -37,6 +38,7 @@ app.command()(analyze)
 app.command()(adapters)
 app.command()(compare)
 app.command()(leaderboard)
+app.command()(recall)
 app.command()(push)
 app.command()(card)
 app.command()(serve)
