@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hf_ess.analysis.model_checks import check_module
 from hf_ess.errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -19,6 +21,8 @@ from hf_ess.errors import (
     UnsupportedMixerError,
     UnsupportedModelError,
 )
+from hf_ess.training.proofs import objection
+from hf_ess.training.undisturbed import without_autocast
 from model_adapters import LayerOperator, Recorder, RefusedLayer, record_operators
 from model_adapters.layer_choice import Layers, checked_layers, is_meant, names_of_layers
 
@@ -32,7 +36,10 @@ class Regularizer(ABC):
     gives the term of the latest pass, weighted, and lets go of them. What the model computes does
     not change. With a weight of 0 nothing is watched, and the term is 0 exactly.
 
-    Mixers whose adapter keeps no graph are refused, if they are among the chosen layers.
+    Refused, if they are among the chosen layers, are mixers whose adapter keeps no graph, and
+    those whose operator is not causal or does not rebuild what the mixer gave back. The latter is
+    seen the first time that a mixer runs without dropout; with dropout its output is another one.
+    Padding counts as text.
 
     Args:
         model: in training or evaluation mode.
@@ -42,6 +49,7 @@ class Regularizer(ABC):
     Raises:
         InvalidTypeError: an argument is of a wrong type.
         InvalidInputError: a weight that is negative or not finite, or an empty choice of layers.
+        UnsupportedModelError: an encoder-decoder, or weights on the meta device.
     """
 
     def __init__(self, model: nn.Module, *, weight: float, layers: Layers) -> None:
@@ -49,6 +57,7 @@ class Regularizer(ABC):
             raise InvalidTypeError(
                 f"A regularizer needs a torch.nn.Module, got {type(model).__name__}."
             )
+        check_module(model)
         self.model = model
         self.weight = checked_number("weight", weight)
         if self.weight < 0:
@@ -60,6 +69,7 @@ class Regularizer(ABC):
         self._stack: ExitStack | None = None
         self._recorder: Recorder | None = None
         self._taken: dict[tuple[str, int], LayerOperator] = {}
+        self._objections: dict[tuple[str, int], str] = {}
 
     def __enter__(self: Entered) -> Entered:
         if self._stack is not None:
@@ -89,7 +99,8 @@ class Regularizer(ABC):
         Raises:
             InvalidInputError: the context is closed, no pass ran since the last call, or no layer
                 is of that name.
-            UnsupportedMixerError: the graph of a chosen layer cannot be kept.
+            UnsupportedMixerError: the graph of a chosen layer cannot be kept, or its operator is
+                not the one that it applied.
             UnsupportedModelError: no layer has what the term is about.
             NotDifferentiableError: no weight behind the operators is trained.
             NonFiniteError: the term is NaN or infinite; says in which layer.
@@ -108,6 +119,7 @@ class Regularizer(ABC):
                 causes=[
                     "the forward pass ran under torch.no_grad",
                     "the weights of the chosen layers and of those before are frozen",
+                    "no weight shapes what the term is about (linear attention has A = I)",
                 ],
                 fix="Run the model with gradients, or set requires_grad on what is trained.",
             )
@@ -136,6 +148,10 @@ class Regularizer(ABC):
         if key in self._taken:  # a new forward pass
             self._taken.clear()
         self._taken[key] = layer
+        # Now, since later layers may change outputs in place.
+        if self._applies_to(layer) and self._recorder is not None:
+            with self._recorder.unobserved():
+                self._objections[key] = without_autocast(partial(objection, self.model))(layer)
 
     def _watching(self) -> Recorder:
         if self._recorder is None:
@@ -171,7 +187,7 @@ class Regularizer(ABC):
         fitting = []
         for layer in taken:
             if self._applies_to(layer):
-                fitting.append(layer)
+                fitting.append(self._unobjectionable(layer))
             elif self.layers is not None:
                 raise UnsupportedMixerError(
                     f"Layer {layer.name} ({layer.mixer}) was chosen, but {type(self).__name__} "
@@ -181,6 +197,14 @@ class Regularizer(ABC):
         if not fitting:
             raise self._none_applies()
         return fitting
+
+    def _unobjectionable(self, layer: LayerOperator) -> LayerOperator:
+        if reason := self._objections.get((layer.name, layer.call)):
+            raise UnsupportedMixerError(
+                f"Layer {layer.name} ({layer.mixer}) cannot be regularized: {reason}.",
+                fix="Name other layers in `layers`; hf_ess.analyze says which are verified.",
+            )
+        return layer
 
     def _checked_term(self, layer: LayerOperator) -> Tensor:
         try:

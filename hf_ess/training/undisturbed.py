@@ -14,6 +14,7 @@ from hf_ess.analysis.model_checks import evaluation_mode
 from model_adapters.weights import execution_devices
 
 Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 AUTOCAST_KINDS = ("cpu", "cuda", "xpu", "mps")
 
@@ -48,16 +49,16 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def without_autocast(function: Callable[[Given], None]) -> Callable[[Given], None]:
+def without_autocast(function: Callable[[Given], Result]) -> Callable[[Given], Result]:
     """The function in the arithmetic of its arguments, though it is called within autocast."""
 
     @wraps(function)
-    def computed(given: Given) -> None:
+    def computed(given: Given) -> Result:
         with ExitStack() as stack:
             for kind in AUTOCAST_KINDS:
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
-            function(given)
+            return function(given)
 
     return computed
 

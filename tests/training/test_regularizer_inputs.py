@@ -7,6 +7,14 @@ import torch
 from recording_checks import footprint
 from tiny_models import build_tiny
 from training.small_models import ids_of, synthetic, term_of
+from transformers import (
+    AttentionInterface,
+    BertConfig,
+    BertForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import hf_ess
 from hf_ess.training import Regularizer
@@ -114,3 +122,71 @@ def test_calls_out_of_place():
 
 def test_names():
     assert issubclass(hf_ess.TransitionRegularizer, Regularizer)
+
+
+def cubed(module, query, key, value, mask, **options):
+    """Attention whose output is another one than its adapter believes."""
+    output, weights = eager_attention_forward(module, query, key, value, mask, **options)
+    return output**3, weights
+
+
+@pytest.fixture
+def doubtful():
+    AttentionInterface.register("cubed", cubed)
+    model = build_tiny("llama")
+    model.set_attn_implementation("cubed")
+    yield model
+    del AttentionInterface._global_mapping["cubed"]
+
+
+def test_operators_that_do_not_rebuild_the_output(doubtful):
+    for regularizer in (
+        hf_ess.ESSRegularizer(doubtful, target=0.5),
+        hf_ess.HankelRegularizer(doubtful),
+    ):
+        for _ in range(2):
+            with pytest.raises(hf_ess.UnsupportedMixerError, match=r"does not rebuild.*residual"):
+                term_of(regularizer, ids_of(doubtful))
+    weightless = hf_ess.HankelRegularizer(doubtful, weight=0)
+    assert term_of(weightless, ids_of(doubtful)).item() == 0
+
+
+def test_dropout_changes_outputs_and_no_operator():
+    model = build_tiny("gpt2")
+    ids = ids_of(model)
+    expected = term_of(hf_ess.HankelRegularizer(model.eval(), layers=[0]), ids)
+    dropping = build_tiny("gpt2").train()
+    dropping.transformer.drop.p = 0.0
+    dropping.transformer.h[0].attn.attn_dropout.p = 0.5
+    assert torch.equal(term_of(hf_ess.HankelRegularizer(dropping, layers=[0]), ids), expected)
+
+
+SMALL = {"vocab_size": 32, "num_heads": 2, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1}
+WIDTHS = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (
+            lambda: BertForMaskedLM(BertConfig(vocab_size=32, num_hidden_layers=1, **WIDTHS)),
+            hf_ess.UnsupportedMixerError,
+            "not causal: weights on future tokens reach",
+        ),
+        (
+            lambda: T5ForConditionalGeneration(T5Config(**SMALL)),
+            hf_ess.UnsupportedModelError,
+            "encoder-decoder",
+        ),
+    ],
+)
+def test_models_that_are_not_causal(build, error, words):
+    model = build()
+    with pytest.raises(error, match=words):
+        term_of(hf_ess.HankelRegularizer(model), torch.arange(24)[None])
+
+
+def test_transitions_that_no_weight_shapes():
+    model = synthetic("LA")
+    with pytest.raises(hf_ess.NotDifferentiableError, match="linear attention has A = I"):
+        term_of(hf_ess.TransitionRegularizer(model), ids_of(model))
