@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from hf_ess import reduce
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
+    from hf_ess.modulation import Modulation, measure_modulation, modulation_table
     from hf_ess.progress import Progress
     from hf_ess.recall import RecallPerplexity, recall_perplexity
     from hf_ess.report import ESSReport, LayerESS
@@ -76,6 +77,7 @@ _HOME_OF = {
     "InitializationProbe": "hf_ess.training",
     "LayerESS": "hf_ess.report",
     "LayerOperator": "model_adapters",
+    "Modulation": "hf_ess.modulation",
     "Progress": "hf_ess.progress",
     "RecallPerplexity": "hf_ess.recall",
     "Spectra": "hf_ess.spectra",
@@ -84,6 +86,8 @@ _HOME_OF = {
     "compare": "hf_ess.report.comparison",
     "block_singular_values": "hf_ess.spectra",
     "entropy_ess": "hf_ess.metrics",
+    "measure_modulation": "hf_ess.modulation",
+    "modulation_table": "hf_ess.modulation",
     "probe_initialization": "hf_ess.training",
     "recall_perplexity": "hf_ess.recall",
     "record_operators": "model_adapters",
@@ -120,6 +124,7 @@ __all__ = [
     "MemoryBudgetError",
     "MissingDependencyError",
     "ModelLoadError",
+    "Modulation",
     "NonFiniteError",
     "NotCausalError",
     "NotComparableError",
@@ -141,6 +146,8 @@ __all__ = [
     "block_singular_values",
     "compare",
     "entropy_ess",
+    "measure_modulation",
+    "modulation_table",
     "probe_initialization",
     "recall_perplexity",
     "record_operators",

@@ -127,7 +127,7 @@ def analyze(
         "positions": parsed_positions(positions, "--positions"),
         "tolerances": tuple(tolerance) if tolerance else (1e-1, 1e-3, 1e-5),
         "relative": relative,
-        "window": _parsed_window(window),
+        "window": parsed_window(window),
         "layers": parsed_layers(layers),
         "batch_size": batch_size,
         "method": method,
@@ -193,7 +193,16 @@ def parsed_layers(words: str | None) -> list[int | str] | None:
     return layers
 
 
-def _parsed_window(words: str | None) -> Any:
+def parsed_window(words: str | None) -> Any:
+    """`w`, or `(f, p)` from `f,p`; None for no window.
+
+    Raises:
+        InvalidInputError: these are no whole numbers.
+
+    Example:
+        >>> parsed_window("32"), parsed_window("16,8")
+        (32, (16, 8))
+    """
     if words is None:
         return None
     numbers = whole_numbers(words, "--window")

@@ -17,6 +17,7 @@ from hf_ess.cli.analyze_command import analyze
 from hf_ess.cli.compare_command import compare
 from hf_ess.cli.lab_command import lab
 from hf_ess.cli.leaderboard_command import leaderboard
+from hf_ess.cli.modulate_command import modulate
 from hf_ess.cli.push_command import card, push
 from hf_ess.cli.recall_command import recall
 from hf_ess.cli.serve_command import serve
@@ -38,6 +39,7 @@ app.command()(analyze)
 app.command()(adapters)
 app.command()(compare)
 app.command()(leaderboard)
+app.command()(modulate)
 app.command()(recall)
 app.command()(push)
 app.command()(card)

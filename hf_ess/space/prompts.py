@@ -5,16 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.modulation.texts import SENTENCES
 
 SEPARATED = "separators"
-# Unrelated on purpose: whatever is kept across a separator is kept for nothing.
-SENTENCES = (
-    "The ferry to the island leaves at seven and takes the mail along",
-    "Two parallel lines never meet, however far they are drawn",
-    "My grandmother salted the beans before the water boiled",
-    "The orchestra tuned twice because the oboe had caught a cold",
-    "Copper turns green in the rain and keeps what lies beneath it",
-)
 
 # Names as people read them, and what they stand for.
 EXAMPLES = (

@@ -7,10 +7,10 @@ import ast
 import pytest
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.modulation.texts import SENTENCES
 from hf_ess.space.limits import Limits
 from hf_ess.space.prompts import (
     EXAMPLES,
-    SENTENCES,
     SEPARATORS,
     example_text,
     separator_prompt,
