@@ -6,11 +6,13 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from hf_ess.errors import InvalidInputError
+from hf_ess.errors import InvalidInputError, ModelLoadError
 
 SHIPPED = Path(str(files("hf_ess").joinpath("data", "checkpoints")))
 # Beside the weights: the model, how it was trained, and what came of it.
 CONFIG, RUN, RESULTS = "config.json", "run.json", "results.json"
+# In the folder of a run of `hf-ess lab`: what is trained, its records, and the model in the end.
+RUN_WRITTEN, LOG, MODEL = "run.yaml", "log.jsonl", "model"
 
 
 def checkpoint_names() -> tuple[str, ...]:
@@ -52,12 +54,39 @@ def means_shipped(source: str | os.PathLike[str]) -> bool:
     return not Path(source).expanduser().exists() and str(source) in checkpoint_names()
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `hf-ess lab` trains or trained there, so that the model lies one folder deeper."""
+    begun = all((folder / file).is_file() for file in (RUN_WRITTEN, LOG))
+    return begun and not (folder / CONFIG).is_file()
+
+
+def weights_folder(folder: Path) -> Path:
+    """Where the model of a folder lies.
+
+    Raises:
+        ModelLoadError: the folder is that of a run that is not finished.
+    """
+    if not is_run(folder):
+        return folder
+    if not (folder / RESULTS).is_file():
+        raise ModelLoadError(
+            f"The training in {str(folder)!r} is not finished.",
+            fix=f"Let it go on: hf-ess lab train {folder / RUN_WRITTEN} --out {folder}",
+        )
+    return folder / MODEL
+
+
 def trained_folder(source: str | os.PathLike[str]) -> Path | None:
-    """The folder of a checkpoint that says how it was trained, None for any other model.
+    """The folder of a model that says how it was trained, None for any other model.
 
     Args:
-        source: a folder, or the name of a shipped checkpoint.
+        source: a folder, of a run of `hf-ess lab` too, or the name of a shipped checkpoint.
+
+    Raises:
+        ModelLoadError: the folder is that of a run that is not finished.
     """
     folder = shipped_folder(str(source)) if means_shipped(source) else Path(source).expanduser()
-    is_trained = all((folder / file).is_file() for file in (CONFIG, RUN, RESULTS))
-    return folder if is_trained else None
+    weights = weights_folder(folder)
+    record = RUN_WRITTEN if is_run(folder) else RUN
+    known = (weights / CONFIG, folder / record, folder / RESULTS)
+    return folder if all(file.is_file() for file in known) else None

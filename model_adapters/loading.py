@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hf_ess.errors import InvalidInputError, ModelLoadError, UnsupportedModelError
-from hf_ess.shipped import means_shipped, shipped_folder
+from hf_ess.shipped import means_shipped, shipped_folder, weights_folder
 from model_adapters.placement import DeviceMap, checked_device, checked_placement
 
 DTYPES = {
@@ -48,9 +48,10 @@ def load(
     """Loads a causal language model and its tokenizer.
 
     Args:
-        source: a Hub id (`"org/name"`), a local folder, the path of a `.gguf` file, whose
-            weights are dequantized to `dtype`, or the name of a checkpoint that is shipped with
-            hf_ess (`"mqar-gla"`), unless there is a local folder of that name.
+        source: a Hub id (`"org/name"`), a local folder (also that of a finished run of
+            `hf-ess lab`), the path of a `.gguf` file, whose weights are dequantized to `dtype`,
+            or the name of a checkpoint that is shipped with hf_ess (`"mqar-gla"`), unless there
+            is a local folder of that name.
         dtype: a torch dtype or its name; the checkpoint's own by default, float32 for GGUF.
         device: where the whole model goes, the CPU by default.
         device_map: where its parts go instead, through accelerate: "auto" fills GPUs, then
@@ -149,6 +150,7 @@ def _load_pretrained(
     is_shipped = means_shipped(source)
     if is_shipped:
         path = shipped_folder(str(source))
+    path = weights_folder(path)
     name = str(path) if path.is_dir() and str(source) else str(source)
     _check_name(name, path)
     try:

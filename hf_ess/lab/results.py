@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hf_ess.errors import ReportError
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import log_frame, read_records
+from hf_ess.shipped import MODEL, RESULTS, RUN_WRITTEN
 from hf_ess.synthetics import SyntheticForCausalLM
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESULTS = "results.json"
-CONFIG = "run.yaml"
-MODEL = "model"
 # Another run of the same configuration has other values here.
 OF_THIS_RUN = ("seconds", "versions")
 
@@ -72,7 +70,7 @@ class RunResult:
             numbers = json.loads((path / RESULTS).read_text(encoding="utf-8"))
             return cls(
                 folder=path,
-                config=RunConfig.read(path / CONFIG),
+                config=RunConfig.read(path / RUN_WRITTEN),
                 accuracy=numbers["accuracy"],
                 loss=numbers["loss"],
                 layers=numbers["layers"],

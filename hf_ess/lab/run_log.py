@@ -15,11 +15,11 @@ from hf_ess.errors import ReportError
 from hf_ess.lab.training_state import replace_file
 from hf_ess.report.files import translated_errors
 from hf_ess.report.text import shortened
+from hf_ess.shipped import LOG
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOG = "log.jsonl"
 Record = dict[str, Any]
 # Seconds between two looks at a log.
 EVERY = 1.0

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_ess.errors import InvalidInputError
-from hf_ess.lab.results import MODEL, RunResult
+from hf_ess.lab.results import RunResult
 from hf_ess.report.files import translated_errors
-from hf_ess.shipped import RESULTS, RUN
+from hf_ess.shipped import MODEL, RESULTS, RUN
 from hf_ess.synthetics import TrainedCheckpoint
-
-CONFIG_OF_RUN = "config"
+from hf_ess.synthetics.checkpoints import CONFIG_OF_RUN
 
 
 def as_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> TrainedCheckpoint:

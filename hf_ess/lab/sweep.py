@@ -13,7 +13,6 @@ import yaml
 from hf_ess.errors import HfEssError, ReportError
 from hf_ess.lab.folders import claim, sole_user
 from hf_ess.lab.interrupts import ending_between_steps
-from hf_ess.lab.results import RESULTS
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import Record, StepsOfRuns, read_records
 from hf_ess.lab.sweep_points import Axes, Point, points_of
@@ -26,6 +25,7 @@ from hf_ess.lab.written import SWEEP
 from hf_ess.progress import progress_bar
 from hf_ess.report.records import plain
 from hf_ess.report.text import counted
+from hf_ess.shipped import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd

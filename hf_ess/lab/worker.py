@@ -17,9 +17,9 @@ from queue import SimpleQueue
 from typing import TextIO
 
 from hf_ess.errors import HfEssError
-from hf_ess.lab.results import CONFIG
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.train import TrainingInterrupted, train
+from hf_ess.shipped import RUN_WRITTEN
 
 ERROR, INTERRUPTED = "error", "interrupted"
 
@@ -41,7 +41,7 @@ def main() -> None:
 def trained(folder: Path) -> dict[str, str]:
     """Trains what the configuration in a folder says; empty if that went well."""
     try:
-        train(RunConfig.read(folder / CONFIG), folder, progress=False)
+        train(RunConfig.read(folder / RUN_WRITTEN), folder, progress=False)
     except TrainingInterrupted as interruption:
         return {INTERRUPTED: str(interruption)}
     except HfEssError as error:

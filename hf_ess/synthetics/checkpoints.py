@@ -1,7 +1,8 @@
 """Small trained models that are shipped with the package, and what is known of each.
 
 A checkpoint is a folder: `config.json` and `model.safetensors` as transformers saves them,
-`run.json` (how it was trained) and `results.json` (what came of it).
+`run.json` (how it was trained) and `results.json` (what came of it). The folder of a finished run
+of `hf-ess lab` is taken for one too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_ess.errors import InvalidInputError, ModelLoadError
-from hf_ess.shipped import CONFIG, RESULTS, RUN, trained_folder
+from hf_ess.shipped import CONFIG, RESULTS, RUN, is_run, trained_folder, weights_folder
 from hf_ess.synthetics.modeling import SyntheticForCausalLM
 from hf_ess.synthetics.task_choice import Task
 from hf_ess.synthetics.tasks import Examples
+
+# In the results of a run.
+CONFIG_OF_RUN = "config"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class TrainedCheckpoint:
 
         Raises:
             InvalidInputError: there is none.
-            ModelLoadError: its records are damaged.
+            ModelLoadError: its records are damaged, or its training is not finished.
         """
         folder = trained_folder(source)
         if folder is None:
@@ -57,8 +61,7 @@ class TrainedCheckpoint:
                 causes=[f"there is no such folder, or {CONFIG}, {RUN} or {RESULTS} is not in it"],
                 fix="Give such a folder, or one of the names in checkpoint_names().",
             )
-        run, results = (_record(folder / file) for file in (RUN, RESULTS))
-        checkpoint = cls(folder.resolve().name, folder, run, results)
+        checkpoint = cls(folder.resolve().name, folder, *_records(folder))
         _check(checkpoint)
         return checkpoint
 
@@ -103,9 +106,21 @@ class TrainedCheckpoint:
 
     def model(self) -> SyntheticForCausalLM:
         """The model, in evaluation mode."""
-        model: SyntheticForCausalLM = SyntheticForCausalLM.from_pretrained(self.folder)
+        model: SyntheticForCausalLM = SyntheticForCausalLM.from_pretrained(
+            weights_folder(self.folder)
+        )
         model.eval()
         return model
+
+
+def _records(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How it was trained, and what came of it; the folder of a run has both in one file."""
+    results = _record(folder / RESULTS)
+    if not is_run(folder):
+        return _record(folder / RUN), results
+    if not isinstance(results.get(CONFIG_OF_RUN), dict):
+        raise _damaged(folder / RESULTS, f"{CONFIG_OF_RUN!r} cannot be read")
+    return results[CONFIG_OF_RUN], results
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -120,8 +135,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _check(checkpoint: TrainedCheckpoint) -> None:
     """Reads what the properties promise once, so that a damaged record is named here."""
-    names = {RUN: ("task", "seed", "test_samples"), RESULTS: ("accuracy", "command")}
-    for file, properties in names.items():
+    names = (
+        (RESULTS if is_run(checkpoint.folder) else RUN, ("task", "seed", "test_samples")),
+        (RESULTS, ("accuracy", "command")),
+    )
+    for file, properties in names:
         for name in properties:
             try:
                 getattr(checkpoint, name)

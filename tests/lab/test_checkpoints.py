@@ -5,6 +5,9 @@ The same is asked of a checkpoint that is made here.
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from lab.small_runs import small_config
@@ -95,6 +98,42 @@ def test_the_command_makes_the_same_weights(made, run_command, tmp_path) -> None
     assert status == 0, err
     weights = (tmp_path / "again" / "model" / "model.safetensors").read_bytes()
     assert weights == (made / "model.safetensors").read_bytes()
+
+
+def test_the_folder_of_a_run_is_taken_as_it_is(made, run_command) -> None:
+    run = made.parent / "run"
+    raw, flat = TrainedCheckpoint.read(run), TrainedCheckpoint.read(made)
+    assert (raw.task, raw.seed, raw.accuracy) == (flat.task, flat.seed, flat.accuracy)
+    assert raw.model().lm_head.weight.equal(flat.model().lm_head.weight)
+    found = []
+    for folder in (run, made):
+        status, said, messages = run_command("analyze", folder, "--samples", "2", "--format=json")
+        assert status == 0, messages
+        assert "test set of multi_query_recall" in messages
+        found.append(json.loads(said)["layers"])
+    assert found[0] == found[1]
+
+
+def test_a_run_that_is_not_finished_says_so(made, run_command, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made.parent / "run", run)
+    (run / "results.json").unlink()
+    status, _, messages = run_command("analyze", run)
+    assert status == 1
+    assert f"The training in {str(run)!r} is not finished." in messages
+    assert f"hf-ess lab train {run / 'run.yaml'} --out {run}" in messages
+    with pytest.raises(hf_ess.ModelLoadError, match="is not finished"):
+        hf_ess.analyze(run, torch.ones(1, 8, dtype=torch.long), progress=False)
+
+
+def test_damaged_records_of_a_run(made, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made.parent / "run", run)
+    numbers = json.loads((run / "results.json").read_text())
+    for config in (None, {"seed": 0}):
+        (run / "results.json").write_text(json.dumps(numbers | {"config": config}))
+        with pytest.raises(hf_ess.ModelLoadError, match=r"results\.json .* cannot be read"):
+            TrainedCheckpoint.read(run)
 
 
 def test_an_existing_folder_is_left_alone(made, tmp_path) -> None:

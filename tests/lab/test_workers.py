@@ -17,7 +17,7 @@ from lab.small_runs import outcome, small_config
 
 from hf_ess.lab import train, worker, workers
 from hf_ess.lab.interrupts import Wish
-from hf_ess.lab.results import CONFIG
+from hf_ess.shipped import RUN_WRITTEN
 
 # Answers with what it was given; some folders make it do what their names say.
 STAND_IN = """
@@ -124,10 +124,10 @@ def test_a_real_worker_trains_as_this_process_does(monkeypatch, tmp_path):
     config = small_config(steps=2)
     broken = tmp_path / "bro\nken ü"
     broken.mkdir()
-    (broken / CONFIG).write_text("steps: 3")
+    (broken / RUN_WRITTEN).write_text("steps: 3")
     there = tmp_path / "there"
     there.mkdir()
-    (there / CONFIG).write_text(config.to_yaml())
+    (there / RUN_WRITTEN).write_text(config.to_yaml())
     environments = workers.places("cpu", threads=1, processes=1)
     found = dict(
         workers.all_trained(
@@ -175,7 +175,7 @@ def test_an_unexpected_error_is_an_answer(monkeypatch, tmp_path, capsys):
     def train(*_, **__):
         raise RuntimeError("out of ideas")
 
-    (tmp_path / CONFIG).write_text(small_config().to_yaml())
+    (tmp_path / RUN_WRITTEN).write_text(small_config().to_yaml())
     monkeypatch.setattr(worker, "train", train)
     assert worker.trained(tmp_path) == {"error": "RuntimeError: out of ideas"}
     assert "Traceback" in capsys.readouterr().err
