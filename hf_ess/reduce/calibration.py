@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from hf_ess.analysis.model_checks import check_token_ids, input_device
+from hf_ess.analysis.rebuilding import why_unverified
 from hf_ess.errors import InvalidInputError, InvalidTypeError, UnsupportedMixerError
 from hf_ess.operators import StateSpaceOperator, channel_gram, distance_bound
 from hf_ess.reduce.channel_choice import units_gram
 from hf_ess.reduce.families import StateOfMixer
-from hf_ess.analysis.rebuilding import why_unverified
 from hf_ess.spectra import block_singular_values
 from model_adapters import LayerOperator, record_operators
 

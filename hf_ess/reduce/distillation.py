@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hf_ess.analysis.model_checks import evaluation_mode
+from hf_ess.analysis.model_checks import check_module, evaluation_mode
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.operators.frobenius import MEMORY_BUDGET
 from hf_ess.progress import progress_bar
@@ -138,7 +138,8 @@ def distill(
         InvalidInputError: no such layer, one that runs more than once, a student whose outputs or
             groups are of another shape, or too few texts.
         InvalidTypeError: arguments of a wrong type, or a student that cannot be called so.
-        UnsupportedModelError: a state size for a model of a family without such students.
+        UnsupportedModelError: a state size for a model of a family without such students, or an
+            encoder-decoder.
         UnsupportedMixerError: operators are to be matched, and one is not known.
         NonFiniteError: the loss is NaN or infinite.
         MemoryBudgetError: one group of operators needs more than the budget.
@@ -166,7 +167,7 @@ def distill(
         seed=seed,
         memory_budget=memory_budget,
     )
-    return _distilled(model, [(layer, student)], inputs, settings, progress=progress)
+    return _distilled(_teacher(model), [(layer, student)], inputs, settings, progress=progress)
 
 
 def distill_all(
@@ -198,7 +199,17 @@ def distill_all(
         [2, 4]
     """
     chosen = DistillationSettings.of(settings)
+    model = _teacher(model)
     return _distilled(model, list(_by_layer(model, students)), inputs, chosen, progress=progress)
+
+
+def _teacher(model: nn.Module) -> nn.Module:
+    """What can be one; of a compiled model what it was compiled from, which computes the same."""
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(f"A model must be a torch.nn.Module, got {type(model).__name__}.")
+    original: nn.Module = getattr(model, "_orig_mod", model)
+    check_module(original)
+    return original
 
 
 def _by_layer(model: nn.Module, students: Students) -> Iterator[tuple[int | str, nn.Module | int]]:
@@ -223,8 +234,6 @@ def _distilled(
     *,
     progress: bool,
 ) -> Distillation:
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"A model must be a torch.nn.Module, got {type(model).__name__}.")
     with evaluation_mode(model):
         batches, held = _batches(model, inputs, settings)
         named = [(layer_name(model, layer, held[0]), student) for layer, student in students]

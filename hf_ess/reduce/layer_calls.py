@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_ess.analysis.rebuilding import why_unverified
 from hf_ess.errors import InvalidInputError, UnsupportedMixerError
 from hf_ess.operators import LinearOperator, MimoOperator, squared_norm
-from hf_ess.analysis.rebuilding import why_unverified
 from model_adapters import LayerOperator, RefusedLayer, record_operators
 from model_adapters.layer_choice import checked_layers, is_meant, names_of_layers
 

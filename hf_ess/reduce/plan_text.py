@@ -81,10 +81,12 @@ def _notes(plan: ReductionPlan) -> list[str]:
             lines.append(f"{layer.name}: {layer.remark}")
     if plan.recurrences:
         count = counted(len(plan.recurrences), "layer")
+        one = "a recurrence" if len(plan.recurrences) == 1 else "recurrences"
         numbers = sum(layer.channels * (layer.size or 0) for layer in plan.recurrences)
         cache = sum(layer.numbers_now(plan.length) for layer in plan.recurrences)
         lines.append(
-            f"{count} of growing state could become recurrences: a cache of {plan.length} tokens "
-            f"holds {cache} numbers of values, these states {numbers}"
+            f"{count} of growing state could become {one}: values for every channel of "
+            f"{plan.length} tokens are {cache} numbers (heads that share them keep fewer), these "
+            f"states {numbers}"
         )
     return [*lines, *(f"Note: {remark}" for remark in plan.remarks)]

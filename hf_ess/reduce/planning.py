@@ -47,7 +47,8 @@ def plan(
     whose next larger tolerance frees most numbers for what the tolerance rises takes that, until
     all states together hold at most so many numbers; in the end steps that turned out not to be
     needed are taken back. Numbers are counted over layers with a state of fixed size, as the sum of
-    groups x multiplicity x state size. Caches of attention are no part of it.
+    groups x multiplicity x state size. Caches of attention that grow are no part of it; attention
+    within a window has a state of fixed size, the window less one.
 
     Args:
         report: of `analyze`, with absolute or relative tolerances, without a window.

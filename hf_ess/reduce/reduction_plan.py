@@ -79,7 +79,11 @@ class LayerPlan:
         return self.state_size is not None and self.size is not None
 
     def numbers_now(self, length: int) -> int:
-        """Numbers in the state; where it grows, after `length` tokens, one for each channel."""
+        """Numbers in the state; where it grows, after `length` tokens, one for each channel.
+
+        Query heads that share keys and values count as having their own: so they would in a
+        recurrence; their cache holds fewer.
+        """
         return self.channels * (length if self.state_size is None else self.state_size)
 
     def numbers_then(self, length: int) -> int:

@@ -45,7 +45,8 @@ class ESSCallback(TrainerCallback):  # type: ignore[misc] # transformers has no 
         tokenizer: for text; the Trainer's `processing_class` by default.
         every: number of steps, or "auto": as often as `share` pays for.
         share: of the time of the steps, which all measurements up to now may have taken with
-            "auto"; the one after the last step comes on top.
+            "auto"; the one after the last step comes on top, and in a training that is too short
+            to pay for it the one before the first.
         layers: indices or names, None for all.
         positions: "few" (four, evenly spread over the shortest text), or as `hf_ess.analyze`
             takes them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 import hf_ess
 from hf_ess.reduce import distill, distill_all, smaller_layer
@@ -194,3 +194,20 @@ def test_an_interrupted_training_leaves_nothing_behind(model, monkeypatch) -> No
         distill(model, 0, 4, IDS, **QUICK)
     assert model.layers[1].training
     model.layers[1].eval()
+
+
+def test_an_encoder_decoder() -> None:
+    small = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    teacher = T5ForConditionalGeneration(T5Config(vocab_size=32, **small))
+    with pytest.raises(hf_ess.UnsupportedModelError, match="encoder-decoder"):
+        distill(teacher, 0, 4, IDS, **QUICK)
+
+
+def test_compiled_models_are_as_those_inside(model) -> None:
+    compiled = torch.compile(model, backend="eager")
+    found, expected = (distill(one, 0, 4, IDS, **QUICK) for one in (compiled, model))
+    assert type(found.model) is type(model)
+    for name, weight in expected.model.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], weight), name
+    sizes = {0: 4}
+    assert type(distill_all(compiled, sizes, IDS, **QUICK).model) is type(model)

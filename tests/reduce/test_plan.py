@@ -197,8 +197,8 @@ def attention(counts, length: int = 64):
         (lambda i: min(i, 3), True, "at most 38% of what is attainable"),
         (lambda i: 0 * i, True, "carries nothing above the tolerance"),
         (lambda i: min(i, 64 - i), False, "needs up to 100%"),
-        (lambda i: min(i, 64 - i) // 2, False, "grows along the text, from 10 to 16"),
-        (lambda i: 3 if i < 60 else 4, True, "(3) than before it (3)"),
+        (lambda i: min(i, 64 - i) // 2, False, "grows along the text, from 10 to 16 in group 0"),
+        (lambda i: 3 if i < 60 else 4, True, "(up to 3) than before it (up to 3)"),
     ],
 )
 def test_which_attention_could_become_a_recurrence(counts, verdict, said: str) -> None:
@@ -208,7 +208,7 @@ def test_which_attention_could_become_a_recurrence(counts, verdict, said: str) -
     assert said in layer.remark
     assert small.recurrences == ((layer,) if verdict else ())
     assert not small.sizes
-    assert ("could become recurrences: a cache of 64 tokens" in small.summary()) == verdict
+    assert ("1 layer of growing state could become a recurrence: " in small.summary(200)) == verdict
 
 
 def test_short_texts_say_nothing_about_attention() -> None:
@@ -286,3 +286,28 @@ def test_reports_that_cannot_be_planned_with() -> None:
         plan("report", tolerance=0.1)
     cut = make_report(complete=False, incomplete_reason="interrupted")
     assert "incomplete (interrupted)" in plan(cut, tolerance=0.1).summary()
+
+
+def test_no_head_hides_that_another_grows() -> None:
+    length, positions = 64, np.arange(4, 64, 4)
+    constant, growing = np.minimum(positions // 2, 9), positions // 4
+    counts = np.array([[constant, np.minimum(growing, 9)]], dtype=np.float64)
+    layer = make_layer(
+        0,
+        lengths=(length,),
+        positions=positions,
+        groups=2,
+        entropy_ess=np.ones_like(counts),
+        tolerance_ess=dict.fromkeys(TOLERANCES, np.minimum(counts, (length - positions) // 2)),
+    )
+    report = make_report([layer], lengths=(length,), positions=positions)
+    small = plan(report, tolerance=0.1)
+    assert small.layers[0].recurrence is False
+    assert "from 5 to 9 in group 1" in small.layers[0].remark
+
+
+def test_heads_that_share_values_are_not_said_to_cache_them_all() -> None:
+    small = plan(attention(lambda i: min(i, 3)), tolerance=0.1)
+    words = " ".join(small.summary(200).split())
+    assert "1 layer of growing state could become a recurrence: values for every channel" in words
+    assert "heads that share them keep fewer" in words

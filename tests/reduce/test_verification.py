@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import hf_ess
+from hf_ess.analysis.rebuilding import why_unverified
 from hf_ess.operators import DenseOperator
 from hf_ess.reduce import distill
-from hf_ess.analysis.rebuilding import why_unverified
 from hf_ess.synthetics import SyntheticConfig, build_model
 from model_adapters import LayerOperator
 
