@@ -91,7 +91,8 @@ def context_length(model: nn.Module) -> int | None:
     config = getattr(model, "config", None)
     text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
     longest = getattr(text_config, "max_position_embeddings", None)
-    return longest if isinstance(longest, int) else None
+    # XLNet says -1.
+    return longest if isinstance(longest, int) and longest > 0 else None
 
 
 def forward_parameters(model: nn.Module) -> set[str]:

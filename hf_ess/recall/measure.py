@@ -27,7 +27,7 @@ from hf_ess.recall.scoring import TokenScorer
 from hf_ess.recall.windows import Window, Windowing, batches_of_one_shape, check_at_least
 from hf_ess.report.text import counted
 
-DEFAULT_MEMORY_BUDGET = 2**29
+DEFAULT_MEMORY_BUDGET = 2**27
 SHOWN_SPECIAL = 5
 
 

@@ -67,7 +67,7 @@ def test_every_token_is_that_of_the_loops(model, options):
     np.testing.assert_allclose([r[2] for r in found], [r[2] for r in expected], **EXACT)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "mamba", "cohere", "granite", "rwkv"])
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "mamba", "cohere", "granite", "rwkv", "xlnet"])
 def test_other_models_also_in_parts(kind):
     model = build_tiny(kind).double()
     texts = _texts(14, 9)
