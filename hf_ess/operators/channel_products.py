@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
-from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.operators.chunks import slices
+from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
 from hf_ess.operators.state_space import Channels, StateSpaceOperator
 
 # Bytes of one `[B, g, N, N]` that a pass holds a few of, and steps whose features it forms at once.
@@ -74,16 +75,25 @@ def distance_bound(first: StateSpaceOperator, second: StateSpaceOperator) -> Ten
         >>> distance_bound(both, one)
         tensor([[1.0000]], dtype=torch.float64)
     """
-    if first.shape != second.shape:
-        raise InvalidInputError(
-            f"Operators of shapes {list(first.shape)} and {list(second.shape)} have no distance."
-        )
+    check_same_shape(first, second)
     lost = ROUNDINGS * (first.length + ROUNDINGS) * torch.finfo(torch.float64).eps
     parts = []
     for groups in _chunks(first, first.width + second.width):
         square, norms = _square_and_norms(first.length, partial(difference, first, second, groups))
         parts.append((square.clamp(min=0.0) + lost * norms.square()).sqrt())
     return torch.cat(parts, 1)
+
+
+def check_same_shape(first: LinearOperator, second: LinearOperator) -> None:
+    """Refuses operators of different shapes.
+
+    Raises:
+        InvalidInputError: they differ.
+    """
+    if first.shape != second.shape:
+        raise InvalidInputError(
+            f"Operators of shapes {list(first.shape)} and {list(second.shape)} have no distance."
+        )
 
 
 def _square_and_norms(length: int, features: Features) -> tuple[Tensor, Tensor]:
@@ -142,6 +152,4 @@ def states(length: int, features: Features) -> Iterator[tuple[Channels, Tensor]]
 
 def _chunks(operator: StateSpaceOperator, width: int) -> Iterator[slice]:
     bytes_per_group = operator.batch * width**2 * FLOAT64_BYTES
-    step = max(1, AT_ONCE // bytes_per_group)
-    for start in range(0, operator.groups, step):
-        yield slice(start, min(start + step, operator.groups))
+    return slices(operator.groups, max(1, AT_ONCE // bytes_per_group))

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hf_ess.errors import InvalidInputError, MemoryBudgetError
-from hf_ess.operators.channel_products import difference
+from hf_ess.errors import MemoryBudgetError
+from hf_ess.operators.channel_products import check_same_shape, difference
 from hf_ess.operators.channel_squares import bytes_of_channels, squares_of_channels
 from hf_ess.operators.chunks import mebibytes, slices
 from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
@@ -79,10 +79,7 @@ def squared_distances(
         >>> next(squared_distances(first, second))
         (slice(0, 1, None), tensor([[6.]], dtype=torch.float64))
     """
-    if first.shape != second.shape:
-        raise InvalidInputError(
-            f"Operators of shapes {list(first.shape)} and {list(second.shape)} have no distance."
-        )
+    check_same_shape(first, second)
     return _squares([first, second], memory_budget)
 
 

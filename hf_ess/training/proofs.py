@@ -15,7 +15,8 @@ from hf_ess.operators import future_share
 from hf_ess.spectra import DEFAULT_MEMORY_BUDGET, has_own_route
 from model_adapters import LayerOperator
 
-Run = tuple[str, int]  # name of the module, which of its runs
+# Name of the module, which of its runs, and whether it dropped entries.
+Run = tuple[str, int, bool]
 # Of every model that is still there, the runs of modules whose operators were found to be right.
 _PROVED: WeakKeyDictionary[nn.Module, set[Run]] = WeakKeyDictionary()
 
@@ -29,12 +30,14 @@ def objection(model: nn.Module, layer: LayerOperator) -> str:
     again for the same model.
     """
     proved = _PROVED.setdefault(model, set())
-    run = layer.name, layer.call
+    if (layer.name, layer.call, False) in proved:
+        return ""
+    drops = _drops(dict(model.named_modules()).get(layer.name, model))
+    run = layer.name, layer.call, drops
     if run in proved or not bool(torch.isfinite(layer.outputs).all()):
         return ""  # NaN and infinity have errors of their own
-    drops = _drops(dict(model.named_modules()).get(layer.name, model))
     reason = _future(layer) or ("" if drops else why_unverified(layer))
-    if not reason and not drops:
+    if not reason:
         proved.add(run)
     return reason
 

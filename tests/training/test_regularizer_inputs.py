@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import hf_ess
-from hf_ess.training import Regularizer
+from hf_ess.training import Regularizer, proofs
 
 
 @pytest.mark.parametrize(
@@ -190,3 +190,19 @@ def test_transitions_that_no_weight_shapes():
     model = synthetic("LA")
     with pytest.raises(hf_ess.NotDifferentiableError, match="linear attention has A = I"):
         term_of(hf_ess.TransitionRegularizer(model), ids_of(model))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_operators_are_proved_once(monkeypatch, dropout: float):
+    seen = []
+    monkeypatch.setattr(proofs, "future_share", lambda _: seen.append("causal") or 0.0)
+    monkeypatch.setattr(proofs, "why_unverified", lambda _: seen.append("rebuilt") or "")
+    model = build_tiny("gpt2").train()
+    model.config.attn_pdrop = dropout
+    for block in model.transformer.h:
+        block.attn.attn_dropout.p = block.attn.resid_dropout.p = dropout
+    for _ in range(3):
+        term_of(hf_ess.HankelRegularizer(model, layers=[0]), ids_of(model))
+    assert seen == (["causal"] if dropout else ["causal", "rebuilt"])
+    term_of(hf_ess.HankelRegularizer(model.eval(), layers=[0]), ids_of(model))
+    assert seen.count("rebuilt") == 1
