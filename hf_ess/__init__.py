@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from hf_ess import reduce
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
     from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
-    from hf_ess.modulation import Modulation, measure_modulation, modulation_table
+    from hf_ess.modulation import Modulation, modulation_table
+    from hf_ess.modulation.measure import measure_modulation
     from hf_ess.progress import Progress
     from hf_ess.recall import RecallPerplexity, recall_perplexity
     from hf_ess.report import ESSReport, LayerESS
@@ -86,7 +87,7 @@ _HOME_OF = {
     "compare": "hf_ess.report.comparison",
     "block_singular_values": "hf_ess.spectra",
     "entropy_ess": "hf_ess.metrics",
-    "measure_modulation": "hf_ess.modulation",
+    "measure_modulation": "hf_ess.modulation.measure",
     "modulation_table": "hf_ess.modulation",
     "probe_initialization": "hf_ess.training",
     "recall_perplexity": "hf_ess.recall",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +107,20 @@ def test_a_result_is_a_table_a_plot_and_a_file(forgotten, tmp_path):
     assert again.run("mine", "none").dips == forgotten.run("mine", "none").dips
     both = hf_ess.modulation_table([forgotten, again])
     assert len(both) == 2 * len(frame)
+
+
+def test_a_file_is_read_without_torch(forgotten, tmp_path):
+    path = forgotten.save(tmp_path / "result.json")
+    code = (
+        "import sys, hf_ess\n"
+        "print(len(hf_ess.Modulation.load(sys.argv[1]).summary()))\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) == len(forgotten.summary())
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
