@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub.utils import tqdm
+
+# Between two states of a bar where nobody watches it move.
+SECONDS_IN_LOGS = 30.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,30 @@ def layers_done(total: int, on_progress: OnProgress | None, *, bar: bool) -> Ite
 def progress_bar(total: int, description: str, *, enabled: bool, unit: str) -> Any:
     """A bar that `HF_HUB_DISABLE_PROGRESS_BARS`, `disable_progress_bars()` or `enabled` turn off.
 
+    Where stderr is neither a terminal nor a notebook, it is written once in half a minute, so that
+    the log of hours stays short.
+
     Example:
         >>> from hf_ess.progress import progress_bar
         >>> with progress_bar(2, "layers", enabled=False, unit="layer") as bar:
         ...     _ = bar.update(1)
     """
-    return tqdm(
-        total=total, desc=description, unit=unit, disable=not enabled, name="hf_ess", leave=False
+    rarely = (
+        {}
+        if _is_watched()
+        else {"mininterval": SECONDS_IN_LOGS, "maxinterval": 2 * SECONDS_IN_LOGS}
     )
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        disable=not enabled,
+        name="hf_ess",
+        leave=False,
+        **rarely,
+    )
+
+
+def _is_watched() -> bool:
+    is_widget = any("notebook" in base.__module__ for base in tqdm.__mro__)
+    return is_widget or (sys.stderr is not None and sys.stderr.isatty())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from tiny_models import build_tiny, tiny_input_ids
 from transformers.utils import logging
 
 import hf_ess
+from hf_ess.progress import progress_bar
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +65,13 @@ def test_the_switches_of_hugging_face(shown, disable):
         enable_progress_bars("hf_ess")
     enable_progress_bars()
     assert "Analysing" in shown().err
+
+
+@pytest.mark.parametrize(("is_terminal", "states"), [(True, 4), (False, 1)])
+def test_a_bar_moves_on_a_terminal_and_hardly_in_a_log(capsys, monkeypatch, is_terminal, states):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    with progress_bar(3, "Steps", enabled=True, unit="step") as bar:
+        for _ in range(3):
+            time.sleep(0.11)
+            bar.update(1)
+    assert capsys.readouterr().err.count("Steps") == states
