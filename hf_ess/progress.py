@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from huggingface_hub.utils import tqdm
 
 # Between two states of a bar where nobody watches it move.
 SECONDS_IN_LOGS = 30.0
+# tqdm's own setting.
+INTERVAL = "TQDM_MININTERVAL"
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,14 @@ def progress_bar(total: int, description: str, *, enabled: bool, unit: str) -> A
     """A bar that `HF_HUB_DISABLE_PROGRESS_BARS`, `disable_progress_bars()` or `enabled` turn off.
 
     Where stderr is neither a terminal nor a notebook, it is written once in half a minute, so that
-    the log of hours stays short.
+    the log of hours stays short; `TQDM_MININTERVAL` gives other seconds.
 
     Example:
         >>> from hf_ess.progress import progress_bar
         >>> with progress_bar(2, "layers", enabled=False, unit="layer") as bar:
         ...     _ = bar.update(1)
     """
-    rarely = (
-        {}
-        if _is_watched()
-        else {"mininterval": SECONDS_IN_LOGS, "maxinterval": 2 * SECONDS_IN_LOGS}
-    )
+    rarely = {"mininterval": SECONDS_IN_LOGS, "maxinterval": 2 * SECONDS_IN_LOGS}
     return tqdm(
         total=total,
         desc=description,
@@ -98,7 +97,7 @@ def progress_bar(total: int, description: str, *, enabled: bool, unit: str) -> A
         disable=not enabled,
         name="hf_ess",
         leave=False,
-        **rarely,
+        **({} if _is_watched() or INTERVAL in os.environ else rarely),
     )
 
 

@@ -56,6 +56,7 @@ def test_interrupt(deep_folder, tmp_path):
         [*COMMAND, "analyze", str(deep_folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "TQDM_MININTERVAL": "0.1"},
     )
     try:
         # The bar says that some layers are done, and that many are to come.
