@@ -7,6 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
 from tiny_models import build_tiny
 
 __all__ = ["browser", "open_context"]
+
+# What runs in the background of a shell is told to ignore interrupts, and so are its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where these are installed, transformers calls their kernels, which need a GPU.
 sys.modules.update(dict.fromkeys(("causal_conv1d", "fla", "mamba_ssm")))

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from hf_ess.errors import InvalidInputError, OutputPathError
+from hf_ess.shipped import SHIPPED
 
 DISTRIBUTION = "hf-ess"
 EXTRA = "space"
@@ -121,11 +122,13 @@ def _installed() -> metadata.Distribution:
 
 
 def _sources() -> dict[str, bytes]:
+    """Both packages, without the trained checkpoints: the page takes models that read words."""
     root = Path(__file__).parents[2]
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for package in SOURCES
         for path in _files(root / package)
+        if SHIPPED not in path.parents
     }
 
 

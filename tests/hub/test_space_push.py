@@ -14,6 +14,7 @@ from hub.stub_replies import Reply
 from setuptools import build_meta
 
 from hf_ess import InvalidInputError, OutputPathError
+from hf_ess.shipped import checkpoint_names
 from hf_ess.space import repository
 from hf_ess.space.repository import is_ours, space_files
 
@@ -121,6 +122,13 @@ def test_dry_run_sends_nothing(hub, push):
     assert "would ask for cpu-upgrade" in stderr
     assert f"spaces/{SPACE}" not in hub.repos
     assert {each.method for each in hub.requests} <= {"GET", "HEAD"}
+
+
+def test_checkpoints_stay_at_home():
+    assert checkpoint_names()
+    names = space_files()
+    assert "hf_ess/data/demo.txt" in names
+    assert not [name for name in names if "checkpoints/" in name]
 
 
 def test_package_instead_of_sources(hub, push):
