@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from recording_checks import footprint
 from tiny_models import tiny_input_ids
 
 from hf_ess.synthetics import SyntheticConfig, build_model
@@ -25,3 +26,16 @@ def term_of(regularizer, ids):
     with regularizer as penalty:
         regularizer.model(ids)
         return penalty()
+
+
+def state_of(model):
+    """All that measuring must leave as it was."""
+    return (
+        footprint(model),
+        {name: module.training for name, module in model.named_modules()},
+        {name: set(vars(module)) for name, module in model.named_modules()},
+        {name: (id(buffer), buffer.tolist()) for name, buffer in model.named_buffers()},
+        {name: id(weight.grad) for name, weight in model.named_parameters()},
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+    )
