@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from hf_ess.analysis.model_checks import (
     evaluation_mode,
     input_device,
 )
+from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
@@ -181,22 +181,17 @@ def analyze(
         )
     check_inputs(inputs)
     with team_of(distributed, on_cpu=_runs_on_cpu(model, device, device_map)) as team:
-        if isinstance(model, (str, Path, os.PathLike)):
-            from model_adapters.loading import load
-
-            loaded = load(
-                model,
-                dtype=dtype,
-                device=device,
-                device_map=device_map,
-                max_memory=max_memory,
-                offload_folder=offload_folder,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-            )
-            model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
-        # A compiled model would run past the hooks; what it was compiled from computes the same.
-        model = getattr(model, "_orig_mod", model)
+        model, tokenizer = model_and_tokenizer(
+            model,
+            tokenizer,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            max_memory=max_memory,
+            offload_folder=offload_folder,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
         check_model(model)
         samples = samples_from(inputs, tokenizer)
         check_token_ids(model, [sample.ids for sample in samples])

@@ -21,6 +21,17 @@ from hf_ess.cli.job_options import (
     JobWaitOption,
     run_as_job,
 )
+from hf_ess.cli.model_options import (
+    DeviceOption,
+    DtypeOption,
+    FileOption,
+    IdsOption,
+    LayersOption,
+    RevisionOption,
+    ToleranceOption,
+    TrustRemoteCodeOption,
+    WindowOption,
+)
 from hf_ess.errors import HfEssError, InvalidInputError
 from hf_ess.launch import launched_processes
 from hf_ess.written import listed, parsed_positions, whole_numbers
@@ -44,14 +55,8 @@ def analyze(
     text: Annotated[
         list[str] | None, typer.Option("--text", help="Text to analyse; may be repeated.")
     ] = None,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("--file", help="File with a text; may be repeated; - is stdin."),
-    ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option(help="File with token ids in place of texts, one text a line; - is stdin."),
-    ] = None,
+    file: FileOption = None,
+    ids: IdsOption = None,
     samples: Annotated[
         int | None,
         typer.Option(help="Texts of its own task, for a trained synthetic model. [8]"),
@@ -62,25 +67,14 @@ def analyze(
             help='"auto" (all where that is cheap), "all", a stride, or a list such as 8,16,24.'
         ),
     ] = "auto",
-    tolerance: Annotated[
-        list[float] | None,
-        typer.Option(help="Threshold of the tolerance-ESS; may be repeated. [1e-1 1e-3 1e-5]"),
-    ] = None,
+    tolerance: ToleranceOption = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="Tolerances are fractions of the largest value.")
     ] = False,
-    window: Annotated[
-        str | None, typer.Option(help="Windowed ESS: w, or f,p for f rows and p columns.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers to measure: indices, ranges or names, 0,3,8-11.")
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
-    ] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; cpu by default.")
-    ] = None,
+    window: WindowOption = None,
+    layers: LayersOption = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
     device_map: Annotated[
         str | None,
         typer.Option(help="auto: over GPUs, memory and disk; or disk: everything. Not --device."),
@@ -105,11 +99,8 @@ def analyze(
     out: Annotated[Path | None, typer.Option(help="Folder for the report and its plots.")] = None,
     plots: Annotated[bool, typer.Option(help="Write PNG plots into --out.")] = True,
     output: FormatOption = Format.table,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint."),
-    ] = False,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
     job: JobOption = None,
     job_wait: JobWaitOption = False,
     job_output: JobOutputOption = None,

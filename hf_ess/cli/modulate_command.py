@@ -12,6 +12,15 @@ import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 from hf_ess.cli.analyze_command import REPORT_BYTES, parsed_layers, parsed_window
+from hf_ess.cli.model_options import (
+    DeviceOption,
+    DtypeOption,
+    LayersOption,
+    RevisionOption,
+    ToleranceOption,
+    TrustRemoteCodeOption,
+    WindowOption,
+)
 from hf_ess.errors import InvalidInputError
 from hf_ess.launch import launched_processes
 from hf_ess.written import listed
@@ -42,31 +51,19 @@ def modulate(
         list[Path] | None,
         typer.Option(help="Text of your own, passages between blank lines; may be repeated."),
     ] = None,
-    tolerance: Annotated[
-        list[float] | None,
-        typer.Option(help="Threshold of the tolerance-ESS; may be repeated. [1e-1 1e-3 1e-5]"),
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option(help="Windowed ESS: w, or f,p for f rows and p columns.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers to measure: indices, ranges or names, 0,3,8-11.")
-    ] = None,
+    tolerance: ToleranceOption = None,
+    window: WindowOption = None,
+    layers: LayersOption = None,
     draws: Annotated[int, typer.Option(help="Random choices behind p and intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of these choices.")] = 0,
-    dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
-    ] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
     out: Annotated[
         Path | None, typer.Option(help=f"Folder for {RESULT} and a plot of each text.")
     ] = None,
     output: FormatOption = Format.table,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint."),
-    ] = False,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Measure whether the state of a model falls at separators between unrelated passages."""
     import hf_ess

@@ -11,6 +11,14 @@ import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 from hf_ess.cli.analysed_inputs import TextOptions, analysed_inputs
+from hf_ess.cli.model_options import (
+    DeviceOption,
+    DtypeOption,
+    FileOption,
+    IdsOption,
+    RevisionOption,
+    TrustRemoteCodeOption,
+)
 from hf_ess.errors import InvalidInputError
 from hf_ess.shipped import trained_folder
 
@@ -22,14 +30,8 @@ def recall(
     text: Annotated[
         list[str] | None, typer.Option("--text", help="Text to score; may be repeated.")
     ] = None,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("--file", help="File with a text; may be repeated; - is stdin."),
-    ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option(help="File with token ids in place of texts, one text a line; - is stdin."),
-    ] = None,
+    file: FileOption = None,
+    ids: IdsOption = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens of one context. [what the model was made for]")
     ] = None,
@@ -45,18 +47,11 @@ def recall(
         typer.Option(help="File in which common bigrams are counted; may be repeated."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Windows of one length that run together.")] = 1,
-    dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
-    ] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; cpu by default.")
-    ] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
     output: FormatOption = Format.table,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint."),
-    ] = False,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Perplexity on the tokens that a text repeats, on all others, and on both."""
     import hf_ess

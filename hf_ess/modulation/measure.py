@@ -12,6 +12,7 @@ from torch import nn
 
 from hf_ess.analysis import analyze
 from hf_ess.analysis.analyze import DEFAULT_TOLERANCES
+from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.modulation.dips import find_dips, surroundings_for
 from hf_ess.modulation.prompts import EOS, NEWLINE, NONE, PERIOD, check_separators, separated
@@ -93,17 +94,14 @@ def measure_modulation(
     passages = _passages(texts)
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InvalidInputError(f"draws must be a positive whole number, got {draws!r}.")
-    if not isinstance(model, nn.Module):
-        from model_adapters.loading import load
-
-        loaded = load(
-            model,
-            dtype=dtype,
-            device=device,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-        )
-        model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
+    model, tokenizer = model_and_tokenizer(
+        model,
+        tokenizer,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
     prompts = [
         separated(name, parts, separator, tokenizer)
         for name, parts in passages.items()

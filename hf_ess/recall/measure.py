@@ -17,6 +17,7 @@ from hf_ess.analysis.model_checks import (
     context_length,
     evaluation_mode,
 )
+from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.analysis.provenance import library_versions, model_provenance
 from hf_ess.analysis.samples import Sample, check_inputs, samples_from
 from hf_ess.errors import InvalidInputError
@@ -115,18 +116,14 @@ def recall_perplexity(
             fix="Give both, or neither.",
         )
     check_inputs(inputs)
-    if isinstance(model, (str, os.PathLike)):
-        from model_adapters.loading import load
-
-        loaded = load(
-            model,
-            dtype=dtype,
-            device=device,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-        )
-        model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
-    model = getattr(model, "_orig_mod", model)
+    model, tokenizer = model_and_tokenizer(
+        model,
+        tokenizer,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
     check_model(model)
     samples = samples_from(inputs, tokenizer)
     check_token_ids(model, [sample.ids for sample in samples])
