@@ -31,7 +31,7 @@ def sole_user(folder: Path) -> Iterator[None]:
     """
     with translated_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a")  # noqa: SIM115
+        file = open(folder / LOCK, "a")  # noqa: SIM115 - closed by the `with` below
     with file:
         with translated_errors(folder):
             _lock(file, folder)

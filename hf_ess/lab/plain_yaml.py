@@ -18,6 +18,7 @@ from hf_ess.errors import InvalidInputError
 class _Loader(yaml.SafeLoader):
     """Numbers as people write them, true, false and null; all else that is not quoted is text."""
 
+    # pyyaml looks for them here, in the class.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -72,7 +72,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     try:
         with safe_open(path, framework="pt") as file:
             counters = Counters(**json.loads(file.metadata()[HEADER]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         weights = {
             name.removeprefix(WEIGHT): value
             for name, value in tensors.items()
