@@ -89,8 +89,13 @@ def test_an_error_in_one_process_is_known_to_all(outcomes):
     for result in others:
         assert result["error"] == "ProcessFailedError"
         assert f"of {len(outcomes)} failed: NonFiniteError: " in result["message"]
-        # Layers are shared out: whoever comes first to one of them says so.
-        assert "The inputs of layer model.layers." in result["message"]
+        # Layers are shared out, and which process fails first is a race: one that owns the broken
+        # layer sees its inputs, one that owns none sees the output of the whole model.
+        assert re.search(
+            r"NonFiniteError: The (inputs of layer model\.layers\.|model's output is NaN)",
+            result["message"],
+        )
+        assert "model.embed_tokens.weight" in result["message"]
         assert any(f"Process {rank} " in result["message"] for rank in own)
 
 
