@@ -39,7 +39,8 @@ def chunk_linear_attn(q: Tensor, k: Tensor, v: Tensor, scale: float | None = Non
         >>> torch.allclose(chunk_linear_attn(q, k, v, scale=1.0), out, atol=1e-5)
         True
     """
-    queries, keys, values = (_in_chunks(features, CHUNK) for features in (q, k, v))
+    size = min(CHUNK, q.shape[1])  # short texts are not filled up to a chunk
+    queries, keys, values = (_in_chunks(features, size) for features in (q, k, v))
     scores = (queries @ keys.mT).tril()
     written = keys.mT @ values
     earlier = functional.pad(written, (0, 0, 0, 0, 1, 0)).cumsum(2)[:, :, :-1]
