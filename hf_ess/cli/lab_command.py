@@ -15,8 +15,9 @@ from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
-    from hf_ess.lab import RunResult, SweepResult
+    from hf_ess.lab import Reproduction, RunResult, SweepResult
 
+ALL = "all"
 lab = typer.Typer(
     help="Train small models on tasks that ask for memory, and measure their ESS on the way.",
     no_args_is_help=True,
@@ -107,6 +108,61 @@ def sweep(
         print(f"error: {name}: {error}", file=sys.stderr)
     if result.errors:
         raise typer.Exit(1)
+
+
+@lab.command()
+def reproduce(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="correlation, dynamics, collapse, initialization, regularizer, distillation, "
+            "hybrids, modulation, or all of them: all."
+        ),
+    ],
+    scale: Annotated[
+        str,
+        typer.Option(help="minute: shows that it runs; small: an hour on two cores; paper."),
+    ] = "small",
+    out: Annotated[Path, typer.Option(help="Folder; experiments share trainings there.")] = Path(
+        "paper"
+    ),
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Language model for modulation; may be repeated."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Runs at a time; by default one for each GPU, or core.")
+    ] = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Reproduce, or contradict, a result of the paper: trainings, rows, a verdict and a figure.
+
+    Goes on where it was ended. Under torchrun the processes share the trainings.
+    """
+    from hf_ess.lab import EXPERIMENTS, SweepInterrupted
+    from hf_ess.lab import reproduce as reproduce_result
+    from hf_ess.launch import launched_processes
+
+    for one in EXPERIMENTS if name == ALL else (name,):
+        try:
+            made = reproduce_result(
+                one, scale=scale, out=out, models=tuple(models or ()), processes=processes
+            )
+        except SweepInterrupted as interruption:
+            print(interruption, file=sys.stderr)
+            raise
+        if launched_processes()[0] == 0:
+            _print_reproduction(made, output)
+            print(f"wrote {out / made.scale.value / one}", file=sys.stderr)
+
+
+def _print_reproduction(made: Reproduction, output: Format) -> None:
+    if output is Format.json:
+        _print_json(made.to_dict())
+        return
+    from hf_ess.lab.tables import reproduction_tables
+
+    _print_tables(reproduction_tables(made))
 
 
 def _print_result(result: RunResult, output: Format) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.errors import HfEssError, ReportError
 from hf_ess.lab.folders import claim, sole_user
 from hf_ess.lab.interrupts import ending_between_steps
+from hf_ess.lab.results import RunResult
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import Record, StepsOfRuns, read_records
 from hf_ess.lab.sweep_points import Axes, Point, points_of
 from hf_ess.lab.sweep_table import sweep_summary, sweep_table
 from hf_ess.lab.training_state import replace_file
-from hf_ess.lab.values import check_whole
+from hf_ess.lab.values import check_names, check_whole
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 from hf_ess.lab.workers import all_trained, places
 from hf_ess.lab.written import SWEEP
@@ -70,6 +74,22 @@ class SweepResult:
     table: pd.DataFrame
     summary: pd.DataFrame
 
+    def run(self, name: str) -> RunResult:
+        """A finished run, by its name.
+
+        Raises:
+            InvalidInputError: there is none of that name.
+            ReportError: it is not finished, or damaged.
+        """
+        by_name = {point.name: point for point in self.points}
+        check_names("run", [name], by_name)
+        return RunResult.load(folder_of(self.folder, by_name[name]))
+
+    def seconds(self) -> float:
+        """That all finished runs took, each on its own."""
+        finished = (point.name for point in self.points if point.name not in self.errors)
+        return sum(self.run(name).seconds for name in finished)
+
 
 def sweep(
     base: RunConfig | Mapping[str, Any],
@@ -77,13 +97,15 @@ def sweep(
     folder: str | os.PathLike[str],
     *,
     processes: int | None = None,
+    distributed: Distributed = "auto",
     progress: bool = True,
 ) -> SweepResult:
     """Trains every combination of the values of some axes, several at a time.
 
     Each process has as many threads as the configuration says, or a GPU of its own. A run that
     fails costs the others nothing. Sweeping into the same folder again keeps what is finished,
-    goes on with what was ended, tries again what failed, and takes other axes too.
+    goes on with what was ended, tries again what failed, and takes other axes too. Under torchrun
+    the processes share the runs; the folder must be on a disk that all of them see.
 
     Args:
         base: the configuration; as a mapping it may lack what the axes set.
@@ -91,12 +113,15 @@ def sweep(
             "learning_rate": [1e-3, 2e-3], "seed": [0, 1, 2]}`.
         folder: of this sweep only; it is made if missing.
         processes: how many at a time; None for one for each GPU, or as many as the cores hold.
+        distributed: whether the processes that a launcher started share the runs, as for
+            `hf_ess.analyze`.
         progress: show a bar on stderr.
 
     Raises:
         InvalidInputError, InvalidTypeError: axes or a combination that `RunConfig` refuses;
             nothing was trained. Or another process is sweeping into the folder.
         OutputPathError: the folder cannot be written.
+        ProcessFailedError: another of the processes that share the runs failed.
         SweepInterrupted: Ctrl-C, or SIGTERM.
 
     Example:
@@ -107,11 +132,20 @@ def sweep(
     written = base.to_dict() if isinstance(base, RunConfig) else dict(base)
     points = points_of(written, axes)
     place = Path(folder)
-    with sole_user(place):
-        plan = yaml.safe_dump(plain({**written, SWEEP: dict(axes)}), sort_keys=False)
-        replace_file(place / AXES, plan.encode())
-        errors = _trained(place, points, processes, progress=progress)
-        return _written(place, points, errors)
+    with team_of(distributed, on_cpu=True) as team:
+        team.agree(",".join(point.digest for point in points))
+        first = team.rank == 0
+        with sole_user(place) if first else nullcontext():
+            if first:
+                plan = yaml.safe_dump(plain({**written, SWEEP: dict(axes)}), sort_keys=False)
+                replace_file(place / AXES, plan.encode())
+            own = points[team.rank :: team.size]
+            messages = place / (MESSAGES if first else f"{team.rank}-{MESSAGES}")
+            errors = _trained(place, own, messages, processes, progress=progress and first)
+            result = team.combined(
+                errors, lambda found: _written(place, points, dict(ChainMap(*found)))
+            )
+    return result
 
 
 def folder_of(folder: Path, point: Point) -> Path:
@@ -121,16 +155,17 @@ def folder_of(folder: Path, point: Point) -> Path:
 
 
 def _trained(
-    folder: Path, points: list[Point], processes: int | None, *, progress: bool
+    folder: Path, points: list[Point], messages: Path, processes: int | None, *, progress: bool
 ) -> dict[str, str]:
-    """Trains what is not finished; the errors by the names of the runs."""
+    """Trains what is not finished, with a file for what the processes say; errors by run."""
     errors: dict[str, str] = {}
+    if not points:  # more processes than runs
+        return errors
     runs = {folder_of(folder, point): point for point in points}
     left = _left(runs, errors)
     finished = len(points) - len(left) - len(errors)
     first = points[0].config
     environments = places(first.device, max(p.config.threads for p in points), processes)
-    messages = folder / MESSAGES
     steps = StepsOfRuns({run: point.config.steps for run, point in runs.items()}, left)
     with (
         ending_between_steps() as wish,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_ess.lab.paper.reproduction import Reproduction
 from hf_ess.lab.results import RunResult
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*(Text(_cell(row, name)) for name in names))
     return table
+
+
+def reproduction_tables(made: Reproduction) -> list[ConsoleRenderable]:
+    """What came of an experiment of the paper: verdict, words, and its tables."""
+    from rich.text import Text
+
+    finding = made.finding
+    lines: list[ConsoleRenderable] = [
+        Text(f"{made.experiment.title} ({made.experiment.source})"),
+        Text(f"{finding.verdict.value}: {finding.words}"),
+    ]
+    for title, table in finding.tables.items():
+        lines += [Text(f"\n{title}"), table_of(rows_of(table))]
+    return lines
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

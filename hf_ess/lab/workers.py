@@ -21,6 +21,7 @@ import torch
 
 from hf_ess.lab.interrupts import Wish
 from hf_ess.lab.worker import ERROR, INTERRUPTED
+from hf_ess.launch import on_this_machine, without_launcher
 
 Answer = dict[str, str]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -34,6 +35,8 @@ GLANCE, PATIENCE = 0.1, 60.0
 def places(device: str, threads: int, processes: int | None) -> list[dict[str, str]]:
     """What the environment of each process says: its GPU, by turns, unless the device is given.
 
+    Where a launcher started several processes on this machine, they share its cores and GPUs.
+
     Args:
         device: of the configuration.
         threads: of each process.
@@ -44,14 +47,16 @@ def places(device: str, threads: int, processes: int | None) -> list[dict[str, s
         '1'
     """
     shared = {"OMP_NUM_THREADS": str(threads)}
+    rank, size = on_this_machine()
     if device.startswith("cpu") or not torch.cuda.is_available():
-        return [shared] * (processes or max(1, _cores() // threads))
+        return [shared] * (processes or max(1, _cores() // threads // size))
     if torch.device("cuda" if device == "auto" else device) != torch.device("cuda"):
         return [shared] * (processes or 1)
     visible = os.environ.get(VISIBLE)
     gpus = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
-    count = processes or len(gpus)
-    return [{**shared, VISIBLE: gpus[number % len(gpus)]} for number in range(count)]
+    own = gpus[rank::size] or [gpus[rank % len(gpus)]]
+    count = processes or len(own)
+    return [{**shared, VISIBLE: own[number % len(own)]} for number in range(count)]
 
 
 def all_trained(
@@ -160,7 +165,7 @@ class _Workers:
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
-                env={**os.environ, **environment},
+                env={**without_launcher(), **environment},
                 start_new_session=True,  # Ctrl-C of the terminal is ours to pass on
             )
             self.running.add(process)

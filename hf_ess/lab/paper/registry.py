@@ -1,0 +1,24 @@
+"""The experiments of the paper by their names."""
+
+from __future__ import annotations
+
+from hf_ess.lab.paper.experiment import Experiment
+from hf_ess.lab.paper.hybrids import Hybrids
+from hf_ess.lab.values import check_names
+
+# In the paper's order.
+EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Hybrids(),)}
+
+
+def experiment_named(name: str) -> Experiment:
+    """One of the experiments.
+
+    Raises:
+        InvalidInputError: there is none of that name.
+
+    Example:
+        >>> experiment_named("hybrids").source
+        'appendix E.4.2'
+    """
+    check_names("experiment", [name], EXPERIMENTS)
+    return EXPERIMENTS[name]
