@@ -13,30 +13,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from launching import ENVIRONMENT, PATIENCE, torchrun
 from tiny_checkpoints import some_text
 
 import hf_ess
 from hf_ess.analysis.sharding import SomeGroups, SomeLayers, WholeBatches, share_of
 
 SCRIPT = Path(__file__).parent / "shared_work.py"
-PATIENCE = 280
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(ROOT),
-    "OMP_NUM_THREADS": "1",
-}
-
-
-def torchrun(processes, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*command, "--nproc_per_node", str(processes), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module", params=[2, 4])

@@ -66,9 +66,8 @@ class Reproduction:
         try:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
             rows = pd.read_csv(path / ROWS)
-            scale, provenance = Scale(record["scale"]), record["provenance"]
-            experiment = experiment_named(record["name"])
-            return cls(experiment, scale, rows, _judged(experiment, scale, rows), provenance)
+            name, scale = record["name"], Scale(record["scale"])
+            provenance = record["provenance"]
         except FileNotFoundError as error:
             raise ReportError(
                 f"{str(path)!r} holds no experiment.",
@@ -78,6 +77,8 @@ class Reproduction:
             raise ReportError(
                 f"The experiment in {str(path)!r} cannot be read: {error}."
             ) from error
+        experiment = experiment_named(name)
+        return cls(experiment, scale, rows, _judged(experiment, scale, rows), provenance)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes rows, verdict and figure.

@@ -20,7 +20,7 @@ from hf_ess.lab.paper.experiment import Scale, Trainings
 from hf_ess.lab.sweep import SweepResult, sweep
 from hf_ess.lab.training_state import replace_file
 from hf_ess.lab.workers import places
-from hf_ess.launch import without_launcher
+from hf_ess.launch import launched_processes, without_launcher
 from hf_ess.progress import progress_bar
 from hf_ess.report.records import plain
 
@@ -83,12 +83,15 @@ class Work:
         """The rows of `SweepResult.table` of some sweeps, one below the other, with their labels.
 
         Raises:
+            ReportError: a layer could not be verified; a mean would leave it out silently.
             HfEssError: as `trained`.
         """
         import pandas as pd
 
         tables = [self.trained(one).table.assign(**one.labels) for one in sweeps]
-        return pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True)
+        _check_verified(table)
+        return table
 
     def pieces(
         self, function: Callable[..., Any], arguments: Mapping[str, Mapping[str, Any]]
@@ -119,6 +122,17 @@ class Work:
         return {name: record[RESULT] for name, record in records.items()}
 
 
+def _check_verified(table: pd.DataFrame) -> None:
+    unverified = table[table["index"].notna() & (table["verified"] != True)]  # noqa: E712 - or NaN
+    if len(unverified):
+        first = unverified.iloc[0]
+        raise ReportError(
+            f"The operator of layer {first['index']:g} ({first['mixer']}) at step {first['step']} "
+            f"of {first['run']!r} was not verified, and {len(unverified) - 1} others.",
+            fix="Train that run with dtype float64, or leave it out.",
+        )
+
+
 def _read(folder: Path, name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return record
@@ -141,6 +155,10 @@ def _computed(
     if not arguments:
         return
     environments = places("auto", 1, processes)[: len(arguments)]
+    if len(environments) == 1 and launched_processes()[1] == 1:
+        for name, given in arguments.items():
+            yield name, _timed(function, given)
+        return
     context = get_context("spawn")  # a fork would share the state of threads and GPUs
     free = context.SimpleQueue()
     for environment in environments:
