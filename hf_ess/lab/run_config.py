@@ -122,7 +122,7 @@ class RunConfig:
         _check_numbers(self)
         _check_words(self)
         _check_cycle(self)
-        training_positions(self.probe_positions, self.task.texts(1, seed=0).input_ids.shape[1])
+        training_positions(self.probe_positions, self.task.length)
         self.model_config()
         self.build_regularizer(nn.Identity())
 

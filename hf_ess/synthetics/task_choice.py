@@ -78,6 +78,11 @@ class Task:
         """Number of tokens."""
         return int(self.arguments["vocabulary"])
 
+    @property
+    def length(self) -> int:
+        """Tokens in each text."""
+        return int(self.arguments["length"])
+
     def texts(self, samples: int, *, seed: int) -> Examples:
         """Texts `[samples, L]` and their labels, which the seed decides."""
         return TASKS[self.name](samples, seed=seed, **self.arguments)
