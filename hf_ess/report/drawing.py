@@ -63,6 +63,18 @@ def empty_figure(title: str, size: tuple[float, float], panels: int) -> tuple[Fi
     return figure, list(grid[:, 0])
 
 
+def panel_grid(
+    title: str, size: tuple[float, float], shape: tuple[int, int]
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of equal panels, rows and columns of them, and its axes row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+    grid = figure.subplots(*shape, squeeze=False)
+    figure.suptitle(title, fontsize=10).set_parse_math(False)
+    return figure, [list(row) for row in grid]
+
+
 def scale_from_zero(axes: Axes, values: NDArray[np.float64]) -> None:
     """An axis that begins at 0, logarithmic above 1 where the values span magnitudes."""
     if spans_magnitudes(values):

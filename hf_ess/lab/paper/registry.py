@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from hf_ess.lab.paper.collapse import Collapse
+from hf_ess.lab.paper.correlation import Correlation
 from hf_ess.lab.paper.distillation import Distillation
+from hf_ess.lab.paper.dynamics import Dynamics
 from hf_ess.lab.paper.experiment import Experiment
 from hf_ess.lab.paper.hybrids import Hybrids
 from hf_ess.lab.values import check_names
 
 # In the paper's order.
-EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Distillation(), Hybrids())}
+EXPERIMENTS: dict[str, Experiment] = {
+    one.name: one for one in (Correlation(), Dynamics(), Collapse(), Distillation(), Hybrids())
+}
 
 
 def experiment_named(name: str) -> Experiment:

@@ -20,17 +20,21 @@ def after_last_step(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run and step: ESS and utilization are means over layers.
+    """A row for each run and step: ESS and sizes are means over layers, `verified` of all of them.
 
-    Whatever the state sizes and attainable sizes of layers are, those are means too.
+    What a layer lacks (ESS where it is not verified, the state size of attention) is NaN: a mean
+    over the other layers would be of something else.
     """
-    numbers = [name for name in table if name in OF_LAYERS or ESS in str(name)]
+    import pandas as pd
+
     keys = ["run", "step"]
-    means = table.groupby(keys, sort=False)[
-        [name for name in numbers if name not in ("index", "mixer", "verified")]
-    ].mean()
-    others = table.drop(columns=numbers).drop_duplicates(keys).set_index(keys)
-    return others.join(means).reset_index()
+    columns = [name for name in table if name in OF_LAYERS or ESS in str(name)]
+    numbers = [name for name in columns if name not in ("index", "mixer", "verified")]
+    groups = table.assign(**table[numbers].apply(pd.to_numeric)).groupby(keys, sort=False)
+    means = groups[numbers].mean().where(groups[numbers].count().eq(groups.size(), axis=0))
+    verified = table["verified"].eq(True).groupby([table[key] for key in keys]).all()
+    others = table.drop(columns=columns).drop_duplicates(keys).set_index(keys)
+    return others.join(means).join(verified).reset_index()
 
 
 def with_best_rates(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:

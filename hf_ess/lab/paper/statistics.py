@@ -22,7 +22,8 @@ def correlation(first: ArrayLike, second: ArrayLike) -> float:
     x, y = np.asarray(first, float), np.asarray(second, float)
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
