@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint typecheck docs benchmark benchmark-check performance clean
+.PHONY: demo test lint typecheck docs benchmark benchmark-check performance paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -35,6 +35,9 @@ benchmark-check: $(VENV)/.dev
 
 performance: $(VENV)/.dev
 	$(BIN)/python benchmarks/performance_page.py
+
+paper: $(VENV)/.runtime
+	$(BIN)/hf-ess lab reproduce all --out paper --model "$$($(BIN)/python benchmarks/smollm2.py)"
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from hf_ess.lab.paper.reproduction import Reproduction
 from hf_ess.lab.paper.work import Work
 from hf_ess.lab.values import check_names, check_whole
 from hf_ess.launch import launched_processes
+from hf_ess.report.local_paths import without_local_paths
 
 
 def reproduce(
@@ -72,7 +73,7 @@ def reproduce(
 def _provenance(name: str, scale: Scale, work: Work) -> dict[str, Any]:
     return {
         "command": f"hf-ess lab reproduce {name} --scale {scale.value}",
-        "models": list(work.models),
+        "models": [without_local_paths(model) for model in work.models],
         "machine": machine_name(),
         "seconds": round(work.seconds),
         "versions": library_versions(),
