@@ -113,8 +113,8 @@ class Collapse(Experiment):
             grid[1][column].set_xlabel("number of pairs (kv)")
         grid[0][0].set_ylabel("accuracy")
         grid[1][0].set_ylabel("ESS / attainable")
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
+        handles, labels = grid[1][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8)
         return figure
 
 
@@ -158,7 +158,7 @@ def _where(rows: pd.DataFrame) -> str:
 
 
 def _figures(rows: pd.DataFrame, *, accuracy: bool) -> str:
-    means = rows.groupby("model")[["accuracy", DECIDING]].mean()
+    means = rows.groupby("model", sort=False)[["accuracy", DECIDING]].mean()
     shown = {
         str(model): f"{one['accuracy']:.2f} and {one[DECIDING]:.2f}"
         if accuracy
@@ -201,7 +201,7 @@ def _curves(axes: Axes, best: pd.DataFrame, name: str) -> None:
         means = runs.groupby(PAIRS)[name].mean()
         axes.plot(means.index, means, label=str(model), **styles[str(model)])
     if name != "accuracy":
-        axes.axhline(SATURATED, color=GREY, linewidth=0.8, linestyle=":")
+        axes.axhline(SATURATED, color=GREY, linewidth=1, linestyle=":", label="saturated")
     pairs = sorted(best[PAIRS].unique())
     axes.set_xscale("log", base=2)
     axes.set_xticks(pairs, [f"{number}" for number in pairs])

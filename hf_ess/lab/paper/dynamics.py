@@ -63,8 +63,8 @@ class Dynamics(Experiment):
     setting = (
         "Runs of 1600 steps, measured every 100, where the paper has 140000; TSS 2 to 16 and kv 2 "
         "to 8 in 32 tokens. Memory-constrained are recurrent models with TSS at most kv. Runs "
-        "whose accuracy moves by less than 0.1 have no course, and are counted apart. All learning "
-        "rates, one seed."
+        "whose accuracy moves by less than 0.1 have no course, and are counted apart; a "
+        "tolerance-ESS that never changes has no correlation. All learning rates, one seed."
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
@@ -109,7 +109,7 @@ class Dynamics(Experiment):
         curves = rows[rows[KIND] == OF_CURVE]
         for axes, column, words in (
             (grid[1][0], "accuracy", "accuracy"),
-            (grid[1][1], ENTROPY, "entropy-ESS / that before training"),
+            (grid[1][1], ENTROPY, "entropy-ESS / before training"),
         ):
             _lines(axes, curves, column)
             axes.set(xlabel="step of training", ylabel=f"{words}, mean of runs")
@@ -236,12 +236,17 @@ def _tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _correlations(runs: pd.DataFrame) -> dict[str, str]:
     entropy = runs[COLUMN[ENTROPY]]
     cells = {
-        f"{words} [95 %]": with_interval(_median(of_it), _median_interval(of_it))
-        for words, of_it in ((CORRELATIONS[name], runs[COLUMN[name]]) for name in CORRELATIONS)
+        f"{words} [95 %] (runs)": _median_cell(runs[COLUMN[metric]])
+        for metric, words in CORRELATIONS.items()
     }
     from_first = f"{_median(runs[FROM_FIRST]):.2f}"
     reach = {f"entropy-ESS at least {STRONG}": _share(entropy, STRONG)}
     return {**reach, **cells, "entropy-ESS without step 0": from_first}
+
+
+def _median_cell(values: pd.Series[float]) -> str:
+    """With the number of runs in which the correlation has a value."""
+    return f"{with_interval(_median(values), _median_interval(values))} ({values.count()})"
 
 
 def _movement(runs: pd.DataFrame) -> dict[str, str]:
@@ -277,11 +282,13 @@ def _spread(axes: Axes, runs: pd.DataFrame, *, constrained: bool) -> None:
                     manage_ticks=False,
                 )
     axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(CORRELATIONS)), [w.replace(" ", "\n") for w in CORRELATIONS.values()])
-    axes.set(ylim=(-1.08, 1.08), ylabel="correlation with accuracy in a run")
+    words = [name.replace("ESS ", "ESS\n") for name in CORRELATIONS.values()]
+    axes.set_xticks(range(len(words)), words, fontsize=8)
+    # The room below -1 is for the legend.
+    axes.set(ylim=(-1.35, 1.08), ylabel="correlation with accuracy in a run")
     axes.set_title("memory-constrained: TSS at most kv" if constrained else "others", fontsize=10)
     if kinds:
-        axes.legend(fontsize=8, loc="lower left")
+        axes.legend(fontsize=8, loc="lower center", ncols=len(kinds), columnspacing=1)
 
 
 def _lines(axes: Axes, curves: pd.DataFrame, column: str) -> None:

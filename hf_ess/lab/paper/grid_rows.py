@@ -36,7 +36,7 @@ WIDTH, HEADS = "model.hidden_size", "model.num_attention_heads"
 
 
 def grid_rows(work: Work) -> pd.DataFrame:
-    """A row for each run, tested step and layer of `recall_grid`.
+    """A row for each run, tested step and layer of `recall_grid`: LA, GLA, WLA, then SA.
 
     Columns are those of `SweepResult.table`, with featurizer (LA, GLA, WLA, SA), beta (NaN without
     decays), model (both in words), width, heads, pairs, length, and state_size: the theoretical
@@ -53,13 +53,16 @@ def grid_rows(work: Work) -> pd.DataFrame:
     beta = table[BETA].astype(float)
     named = zip(featurizer, beta, strict=True)
     positions = table["length"].map(mean_position)
-    return table.assign(
+    rows = table.assign(
         featurizer=featurizer,
         beta=beta,
         model=[model_name(*one) for one in named],
         width=width.astype(int),
         heads=table[HEADS],
         state_size=table["state_size"].where(featurizer != ATTENTION, positions).astype(float),
+    )
+    return rows.sort_values(
+        "featurizer", key=lambda names: names.map(FEATURIZERS.index), kind="stable"
     )
 
 
