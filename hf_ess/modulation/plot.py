@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.modulation.dips import Floats, Spans
 from hf_ess.modulation.result import ModulatedText, Modulation
 from hf_ess.report.drawing import COLOURS, DOTS_PER_INCH, GREY, drawn
 from hf_ess.report.names import Metric, resolve_metric
@@ -58,12 +59,23 @@ def _figure(result: Modulation, runs: list[ModulatedText], metric: Metric) -> Fi
 
 
 def _panel(axes: Axes, run: ModulatedText, metric: Metric) -> None:
-    for start, stop in run.spans:
-        axes.axvspan(start - 0.5, max(stop, start + 1) + 0.5, color="#f3dcc8", linewidth=0)
-    curve = run.curves[metric]
-    axes.plot(range(len(curve)), curve, color=COLOURS[0], linewidth=1.1)
     dips = run.dips[metric]
     words = f"{run.separator}: depth {dips.depth:.2f}, elsewhere {dips.expected:.2f}"
+    curve_panel(axes, run.curves[metric], run.spans, words)
+
+
+def curve_panel(axes: Axes, curve: Floats, spans: Spans, words: str) -> None:
+    """One curve over the positions of a text, with separators marked.
+
+    Args:
+        axes: empty ones.
+        curve: `[L + 1]`, by position.
+        spans: first token of each separator, and the one after its last.
+        words: above the panel.
+    """
+    for start, stop in spans:
+        axes.axvspan(start - 0.5, max(stop, start + 1) + 0.5, color="#f3dcc8", linewidth=0)
+    axes.plot(range(len(curve)), curve, color=COLOURS[0], linewidth=1.1)
     axes.set_title(drawable(words), loc="left", fontsize=9, color=GREY).set_parse_math(False)
     axes.set_xlim(0, len(curve) - 1)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

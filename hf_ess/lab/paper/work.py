@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TRAININGS, PIECES = "trainings", "pieces"
 ARGUMENTS, RESULT, SECONDS = "arguments", "result", "seconds"
+# A piece that returns a mapping with it is made again at the next call.
+FAILED = "failed"
 
 
 @dataclass
@@ -99,7 +101,8 @@ class Work:
         """`function(**arguments)` for each name, in several processes, each remembered.
 
         Args:
-            function: of a module; it takes and returns types of JSON.
+            function: of a module; it takes and returns types of JSON. A mapping with `FAILED`, for
+                a failure that need not end all, is not remembered.
             arguments: by the names of pieces, which are names of files.
 
         Raises:
@@ -139,9 +142,11 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _is_known(folder: Path, name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a piece was made of the same arguments."""
+    """Whether a piece was made of the same arguments, and did not fail."""
     try:
-        return bool(_read(folder, name)[ARGUMENTS] == plain(dict(arguments)))
+        record = _read(folder, name)
+        failed = isinstance(record[RESULT], dict) and FAILED in record[RESULT]
+        return not failed and bool(record[ARGUMENTS] == plain(dict(arguments)))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
