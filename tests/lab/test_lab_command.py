@@ -6,9 +6,11 @@ import json
 
 import pytest
 import yaml
+from lab.in_this_process import train_here
+from lab.paper.tiny_experiment import Tiny
 from lab.small_runs import small_config
 
-from hf_ess.lab import TrainingInterrupted, sweep, worker
+from hf_ess.lab import EXPERIMENTS, SweepInterrupted, TrainingInterrupted
 
 
 @pytest.fixture
@@ -20,11 +22,7 @@ def config_file(tmp_path):
 
 @pytest.fixture
 def here(monkeypatch):
-    def all_trained(folders, environments, messages, wish, while_waiting):
-        for folder in folders:
-            yield folder, worker.trained(folder)
-
-    monkeypatch.setitem(sweep.__globals__, "all_trained", all_trained)
+    train_here(monkeypatch)
 
 
 def test_train(run_command, config_file, tmp_path):
@@ -108,3 +106,53 @@ def test_a_failed_run_is_the_exit_status(run_command, config_file, tmp_path, her
     assert "0.001" in said
     assert "error: learning_rate=1e+30-" in messages
     assert "learning rate that is too high" in messages
+
+
+def test_reproduce(run_command, tmp_path, here, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "tiny", Tiny())
+    out = tmp_path / "out"
+    status, said, messages = run_command("lab", "reproduce", "tiny", "--out", out)
+    assert status == 0
+    assert said.splitlines()[:2] == [
+        "Squares are squares (nowhere)",
+        "reproduced: The largest is 9.",
+    ]
+    assert f"wrote {out / 'small' / 'tiny'}" in messages
+    status, said, _ = run_command("lab", "reproduce", "tiny", "--out", out, "--format", "json")
+    assert status == 0
+    record = json.loads(said)
+    assert record == json.loads((out / "small" / "tiny" / "finding.json").read_text())
+    assert record["verdict"] == "reproduced"
+
+
+def test_reproduce_all(run_command, tmp_path, here, monkeypatch):
+    for name in list(EXPERIMENTS):
+        monkeypatch.delitem(EXPERIMENTS, name)
+    for name in ("tiny", "tinier"):
+        experiment = Tiny()
+        experiment.name = name
+        monkeypatch.setitem(EXPERIMENTS, name, experiment)
+    status, said, _ = run_command("lab", "reproduce", "all", "--out", tmp_path, "--scale", "minute")
+    assert status == 0
+    assert said.count("Squares are squares") == 2
+    assert sorted(path.name for path in (tmp_path / "minute").iterdir()) == [
+        *("tinier", "tiny", "trainings")
+    ]
+
+
+def test_reproduce_names_what_there_is(run_command, tmp_path):
+    status, said, messages = run_command("lab", "reproduce", "colapse", "--out", tmp_path)
+    assert (status, said) == (1, "")
+    assert "There is no experiment 'colapse'" in messages
+    assert "'collapse' is meant" in messages
+
+
+def test_reproduce_says_how_to_go_on(run_command, tmp_path, monkeypatch):
+    class Ended(Tiny):
+        def measure(self, work):
+            raise SweepInterrupted(tmp_path, 1, 2)
+
+    monkeypatch.setitem(EXPERIMENTS, "tiny", Ended())
+    status, _, messages = run_command("lab", "reproduce", "tiny", "--out", tmp_path)
+    assert status == 130
+    assert "interrupted with 1 of 2 runs finished" in messages

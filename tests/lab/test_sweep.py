@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from lab.in_this_process import train_here
 from lab.small_runs import outcome, small_config
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
-from hf_ess.lab import SweepInterrupted, sweep, train, worker
+from hf_ess.lab import SweepInterrupted, sweep, train
 from hf_ess.lab.run_log import StepsOfRuns, append_record
 from hf_ess.lab.sweep import folder_of
 from hf_ess.lab.sweep_points import label, points_of
@@ -29,29 +30,15 @@ AXES = {"learning_rate": [1e-3, 2e-2, 1e30], "seed": [0, 1], "model.mixers": [["
 BASE = small_config(steps=3, evaluate_every=2, gradient_clip=None, warmup_steps=0)
 
 
-def _in_this_process(monkeypatch):
-    """Trains here; gives the names of the runs that were trained."""
-    trained = []
-
-    def all_trained(folders, environments, messages, wish, while_waiting):
-        for folder in folders:
-            trained.append(folder.name)
-            yield folder, worker.trained(folder)
-
-    # The module's name is taken by its function.
-    monkeypatch.setitem(sweep.__globals__, "all_trained", all_trained)
-    return trained
-
-
 @pytest.fixture
 def here(monkeypatch):
-    return _in_this_process(monkeypatch)
+    return train_here(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _in_this_process(monkeypatch)
+        train_here(monkeypatch)
         return sweep(BASE, AXES, tmp_path_factory.mktemp("sweep"), processes=1, progress=False)
 
 

@@ -116,8 +116,7 @@ def _tracking(runs: pd.DataFrame, name: str) -> float:
 def _shown(best: pd.DataFrame) -> pd.DataFrame:
     """A row for each hybrid, means over seeds."""
     means = best.groupby([MIXERS, "learning_rate"], sort=False)[["accuracy", LARGEST, MEAN]].mean()
-    table = means.round(2).reset_index()
-    return table.rename(columns={MIXERS: "mixers"}).fillna("")
+    return means.round(2).reset_index().rename(columns={MIXERS: "mixers"})
 
 
 def _shown_ranks(runs: pd.DataFrame) -> pd.DataFrame:

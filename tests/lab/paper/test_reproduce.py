@@ -6,11 +6,12 @@ import json
 
 import pandas as pd
 import pytest
+from lab.in_this_process import train_here
 from lab.paper.tiny_experiment import Tiny, squared
 from launching import torchrun
 
 from hf_ess.errors import InvalidInputError, ReportError
-from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce, sweep, worker
+from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce
 from hf_ess.lab.paper.experiment import Scale, Trainings, Verdict
 from hf_ess.lab.paper.work import Work
 from hf_ess.lab.sweep_points import points_of
@@ -18,13 +19,7 @@ from hf_ess.lab.sweep_points import points_of
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
-    """Trainings in this process; those of workers are tested elsewhere."""
-
-    def all_trained(folders, environments, messages, wish, while_waiting):
-        for folder in folders:
-            yield folder, worker.trained(folder)
-
-    monkeypatch.setitem(sweep.__globals__, "all_trained", all_trained)
+    train_here(monkeypatch)
 
 
 @pytest.fixture

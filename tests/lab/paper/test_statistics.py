@@ -1,0 +1,55 @@
+"""Correlations against scipy, intervals against what is known of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hf_ess.lab.paper.statistics import (
+    bootstrap_interval,
+    correlation,
+    rank_correlation,
+    with_interval,
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_correlations(seed):
+    generator = np.random.default_rng(seed)
+    x, y = generator.normal(size=(2, 30))
+    ties = generator.integers(4, size=(2, 30))
+    assert correlation(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+    assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-11)
+    assert rank_correlation(*ties) == pytest.approx(stats.spearmanr(*ties).statistic, abs=1e-11)
+
+
+def test_no_correlation_of_what_does_not_change():
+    assert np.isnan(correlation([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(rank_correlation([1, 2, 3], [4, 4, 4]))
+    assert np.isnan(correlation([1], [2]))
+    assert np.isnan(bootstrap_interval(correlation, [1, 1], [1, 2])).all()
+
+
+def test_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), values, draws=4000)
+    error = values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_rows_stay_together_and_seeds_decide():
+    x = np.arange(10.0)
+    low, high = bootstrap_interval(correlation, x, 2 * x + 1)
+    assert low == pytest.approx(1, abs=1e-12)
+    assert high == pytest.approx(1, abs=1e-12)
+    noise = np.random.default_rng(1).normal(size=10)
+    assert bootstrap_interval(correlation, x, noise) == bootstrap_interval(correlation, x, noise)
+    assert bootstrap_interval(correlation, x, noise, seed=1) != bootstrap_interval(
+        correlation, x, noise
+    )
+
+
+def test_cells():
+    assert with_interval(0.123, (-0.5, 0.777)) == "0.12 [-0.50, 0.78]"
