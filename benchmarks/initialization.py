@@ -16,51 +16,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hf_ess
-from hf_ess.synthetics import SyntheticConfig, SyntheticForCausalLM, build_model
+from hf_ess.lab.paper.noise_probe import HAS_RATES, probe_mixer
 from hf_ess.training import ProbedMixer, plot_probed_mixers
 
-# Whether decay rates [1 .. N] are there to be divided by alpha.
-MIXERS = {"S6": True, "GLA": False, "GLA-S6": True}
-# In the middle of stretches of this length, so that their mean is that of all positions.
-EVERY = 16
-
-
-def builder(mixer: str, width: int = 128) -> Callable[[int, int], SyntheticForCausalLM]:
-    """What builds a model of one mixer for a state size and a seed."""
-
-    def build(state: int, seed: int) -> SyntheticForCausalLM:
-        config = SyntheticConfig(
-            [mixer],
-            vocab_size=2,
-            hidden_size=width,
-            num_attention_heads=max(1, width // state),
-            state_size=state,
-        )
-        return build_model(config, seed=seed)
-
-    return build
-
-
-def probe(mixer: str, options: argparse.Namespace) -> hf_ess.InitializationProbe:
-    """The probe of one mixer."""
-    return hf_ess.probe_initialization(
-        builder(mixer, options.width),
-        options.states,
-        seeds=range(options.seeds),
-        length=options.length,
-        alphas=options.alphas if MIXERS[mixer] else None,
-        positions=range(EVERY // 2, options.length, EVERY),
-    )
+PROBED = ("states", "seeds", "length", "alphas", "width")
 
 
 def by_name(mixer: str, measured: hf_ess.InitializationProbe) -> dict[str, ProbedMixer]:
     """Rows of the table: the mixer as it is, and with each alpha."""
-    as_built = f"{mixer}, alpha = 1" if MIXERS[mixer] else mixer
+    as_built = f"{mixer}, alpha = 1" if HAS_RATES[mixer] else mixer
     rows = {as_built: measured.mixers[0]}
     return rows | {f"{mixer}, alpha = {x.alpha:g}": x for x in measured.rescaled}
 
@@ -88,12 +56,13 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--alphas", type=float, nargs="+", default=[1024.0])
-    parser.add_argument("--mixers", nargs="+", choices=list(MIXERS), default=list(MIXERS))
+    parser.add_argument("--mixers", nargs="+", choices=list(HAS_RATES), default=list(HAS_RATES))
     parser.add_argument("--plot", type=Path, help="where to draw ESS against capacity")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     began = time.process_time()
-    probes = {mixer: probe(mixer, options) for mixer in options.mixers}
+    given = {name: vars(options)[name] for name in PROBED}
+    probes = {mixer: probe_mixer(mixer, **given) for mixer in options.mixers}
     seconds = time.process_time() - began
     rows = {k: v for name, measured in probes.items() for k, v in by_name(name, measured).items()}
     verdicts = {name: measured.verdicts[0] for name, measured in probes.items()}

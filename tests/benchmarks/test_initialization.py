@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import hf_ess
+from hf_ess.lab.paper.noise_probe import builder
 
 STATES = (16, 64)
 # Measured on the paper's mixers without this code: L = 256, mean over positions.
@@ -66,9 +67,9 @@ def mean_ess(build, state: int, reads: str) -> float:
     return sum(found) / len(found)
 
 
-def test_a_state_read_before_its_update_is_why_the_figures_fall(load_script) -> None:
+def test_a_state_read_before_its_update_is_why_the_figures_fall() -> None:
     """The paper's `M_ij = C_i A_{i-1} .. A_{j+1} B_j`; software has `A_i .. A_{j+1}`."""
-    build = load_script("initialization").builder("GLA-S6")
+    build = builder("GLA-S6")
     before = {state: mean_ess(build, state, "before") for state in READ_BEFORE_UPDATE}
     assert before == pytest.approx(READ_BEFORE_UPDATE, abs=0.09)
     assert sorted(before.values(), reverse=True) == list(before.values())

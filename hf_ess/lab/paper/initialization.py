@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from hf_ess.lab.paper.experiment import Scale, Trainings
+from hf_ess.lab.paper.experiment import Experiment, Finding, Scale, Trainings
+from hf_ess.lab.paper.initialization_figure import initialization_figure
+from hf_ess.lab.paper.noise_probe import HAS_RATES, mixers_on_noise, noise_rows
 from hf_ess.lab.paper.recall_grid import recall_base
+from hf_ess.lab.paper.runs import RATE, after_last_step, by_run, complete, with_best_rates
+from hf_ess.lab.paper.statistics import rank_correlation
+from hf_ess.lab.paper.verdicts import verdict_on
+from hf_ess.training import ProbedMixer
+from hf_ess.training.initialization.verdicts import UNUSED, USED, Criterion
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from hf_ess.lab.paper.work import Work
 
 MIXERS, STATES, ALPHA = "model.mixers", "model.state_sizes", "model.alpha"
 # Pairs and tokens.
@@ -37,6 +51,34 @@ RATES: dict[Scale, tuple[float, ...]] = {
     Scale.small: (2e-3, 5e-3),
     Scale.paper: (5e-4, 1e-3, 2e-3, 4e-3),
 }
+NOISE: dict[Scale, dict[str, Any]] = {
+    Scale.minute: {"states": [4, 8], "seeds": 2, "length": 32, "alphas": [1024.0], "width": 16},
+    Scale.small: {
+        "states": [16, 32, 64, 128],
+        "seeds": 5,
+        "length": 256,
+        "alphas": [32.0, 1024.0, 16384.0],
+        "width": 128,
+    },
+    Scale.paper: {
+        "states": [16, 32, 64, 128, 256],
+        "seeds": 5,
+        "length": 2048,
+        "alphas": [2.0**10, 2.0**12, 2.0**14],
+        "width": 256,
+    },
+}
+PART, ON_NOISE, ON_RECALL = "part", "noise", "recall"
+TRAINED, ACCURACY = "trained_entropy_ess", "accuracy"
+SETTING = ["mixer", "alpha", "state_size"]
+NAMES = [*SETTING, RATE, "seed"]
+OF_RECALL = ["entropy_ess", ACCURACY, "test_loss"]
+WITH_RATES = tuple(mixer for mixer, has in HAS_RATES.items() if has)
+Noise = Mapping[tuple[str, float], ProbedMixer]
+Parts = dict[str, bool | None]
+# Naming any of the values seen is right once in `pairs`; so much above it is still near it, and
+# so much more is a rise.
+MARGIN = 0.1
 
 
 def initialization_trainings(scale: Scale) -> Trainings:
@@ -53,3 +95,175 @@ def initialization_trainings(scale: Scale) -> Trainings:
     # Measuring S6 takes as long as some steps of so small a model.
     seldom = {} if scale is Scale.paper else {"measure_every": None}
     return Trainings("initialization", {**base, "model": model, **seldom}, axes)
+
+
+class Initialization(Experiment):
+    """ESS of untrained mixers by state size, and what they learn by alpha."""
+
+    name = "initialization"
+    title = "Before training S6 does not use a larger state; slower decays let it, and let it learn"
+    source = "section 5.1, figure 8"
+    claim = (
+        "On Gaussian noise, before training, the ESS of S6 does not grow with its state (TSS), "
+        "that of GLA does. S6 and GLA-S6 with alpha = 1 have an accuracy near 0 on recall (2048 "
+        "tokens, 128 pairs, TSS 16 to 256); alpha of 2^10 to 2^14 raises ESS and accuracy."
+    )
+    setting = (
+        "Noise: mixers of 128 channels on 256 tokens, five seeds. Recall: 8 pairs in 32 tokens, 32 "
+        "channels, one head, states of 16 and 64, 1600 steps, two learning rates of which the "
+        "better counts, one seed. Steps dt of S6 are 64 times Mamba's, so that it forgets over 32 "
+        "tokens what it does over 2048; for the same reason alpha of 32 and 1024 stand here for "
+        "2^11 and 2^16 there."
+    )
+
+    def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
+        return (initialization_trainings(scale),)
+
+    def measure(self, work: Work) -> pd.DataFrame:
+        import pandas as pd
+
+        noise = work.pieces(
+            noise_rows, {mixer: {"mixer": mixer, **NOISE[work.scale]} for mixer in HAS_RATES}
+        )
+        rows = [{PART: ON_NOISE, **row} for piece in noise.values() for row in piece]
+        return pd.concat([pd.DataFrame(rows), self._recall(work)], ignore_index=True)
+
+    def judge(self, rows: pd.DataFrame) -> Finding:
+        noise, best, left_out = _parted(rows)
+        parts = {**_on_noise(noise), **_on_recall(best)}
+        failed = [claim for claim, holds in parts.items() if holds is False]
+        unknown = [claim for claim, holds in parts.items() if holds is None]
+        words = (
+            f"{_elasticities(noise)} {_accuracies(best)}"
+            f" Not so here: {'; '.join(failed) or 'nothing'}."
+            + (f" Not decided: {'; '.join(unknown)}." if unknown else "")
+            + left_out
+        )
+        return Finding(verdict_on(parts.values()), words, _tables(noise, best))
+
+    def draw(self, rows: pd.DataFrame) -> Figure:
+        noise, best, _ = _parted(rows)
+        return initialization_figure(noise, best)
+
+    def _recall(self, work: Work) -> pd.DataFrame:
+        """A row for each training: ESS before and after it, and its accuracy."""
+        (trainings,) = self.trainings(work.scale)
+        table = work.table(trainings)
+        before = by_run(table[table["step"] == 0]).set_index("run")["entropy_ess"]
+        runs = by_run(after_last_step(table))
+        rows = runs.assign(
+            part=ON_RECALL,
+            trained_entropy_ess=runs["entropy_ess"],
+            entropy_ess=runs["run"].map(before),
+            mixer=runs[MIXERS].str.split("+").str[0],
+            alpha=runs[ALPHA],
+            pairs=trainings.base["task"]["pairs"],
+        )
+        kept = [PART, *NAMES, "pairs", "attainable", *OF_RECALL, TRAINED]
+        return rows[kept]
+
+
+def _parted(rows: pd.DataFrame) -> tuple[Noise, pd.DataFrame, str]:
+    """Mixers on noise, trained models with their best rates, and words on rows that lack values."""
+    noise = rows[rows[PART] == ON_NOISE]
+    recall, left_out = complete(rows[rows[PART] == ON_RECALL], OF_RECALL, NAMES)
+    _, unmeasured = complete(noise, ["entropy_ess"], [*SETTING, "seed"])
+    return mixers_on_noise(noise), with_best_rates(recall, SETTING), left_out + unmeasured
+
+
+def _on_noise(noise: Noise) -> Parts:
+    """What the paper says of mixers before training, by whether it holds."""
+    largest = {mixer: max(alpha for kind, alpha in noise if kind == mixer) for mixer in WITH_RATES}
+    parts: Parts = {"the ESS of GLA grows with its state": _is(noise["GLA", 1.0], USED)}
+    for mixer in WITH_RATES:
+        parts[f"that of {mixer} does not"] = _is(noise[mixer, 1.0], UNUSED)
+        claim = f"that of {mixer} does with alpha = {largest[mixer]:g}"
+        parts[claim] = _is(noise[mixer, largest[mixer]], USED)
+    return parts
+
+
+def _is(mixer: ProbedMixer, kind: str) -> bool | None:
+    """Whether a mixer uses a larger state, or does not; None where that is not decided."""
+    found = Criterion().kind(*mixer.elasticity())
+    return found == kind if found in (USED, UNUSED) else None
+
+
+def _on_recall(best: pd.DataFrame) -> Parts:
+    """What the paper says of accuracy, by whether it holds at every state size."""
+    parts: Parts = {}
+    for mixer in WITH_RATES:
+        own = best[best["mixer"] == mixer]
+        plain = own[own["alpha"] == 1].groupby("state_size")[ACCURACY].mean()
+        slower = own[own["alpha"] > 1].groupby("state_size")[ACCURACY].max()
+        known = len(plain) > 0 and set(plain.index) == set(slower.index)
+        near = plain <= 1 / own["pairs"].mean() + MARGIN
+        parts[f"{mixer} with alpha = 1 is near chance"] = bool(near.all()) if known else None
+        rises = (slower - plain > MARGIN).all()
+        parts[f"a larger alpha makes {mixer} better"] = bool(rises) if known else None
+    return parts
+
+
+def _elasticities(noise: Noise) -> str:
+    """How ESS follows the size that a state can attain."""
+    figures = [
+        f"{_named(*key)} {slope:.2f} ± {error:.2f}"
+        for key, mixer in noise.items()
+        for slope, error in [mixer.elasticity()]
+    ]
+    return f"On noise the elasticity of ESS (0: stays, 1: keeps in step) is {', '.join(figures)}."
+
+
+def _accuracies(best: pd.DataFrame) -> str:
+    figures = [
+        f"{mixer} from {' / '.join(f'{value:.2f}' for value in own[own['alpha'] == 1][ACCURACY])} "
+        f"at alpha = 1 to {' / '.join(f'{value:.2f}' for value in _highest(own))} at the best other"
+        for mixer, own in best.groupby("mixer", sort=False)
+    ]
+    states = " / ".join(f"{state:g}" for state in sorted(best["state_size"].unique()))
+    follows = rank_correlation(best[ACCURACY], best["entropy_ess"])
+    return (
+        f"Accuracy on recall (states of {states}) goes for {', for '.join(figures)}; its rank "
+        f"correlation with ESS before training is {follows:.2f} over {len(best)} models."
+    )
+
+
+def _highest(rows: pd.DataFrame) -> pd.Series[float]:
+    return rows[rows["alpha"] > 1].groupby("state_size")[ACCURACY].max()
+
+
+def _named(mixer: str, alpha: float) -> str:
+    return f"{mixer} (alpha {alpha:g})" if HAS_RATES[mixer] else mixer
+
+
+def _tables(noise: Noise, best: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    import pandas as pd
+
+    shown = best.sort_values(["mixer", "state_size", "alpha"], ascending=[False, True, True])
+    columns = {
+        "mixer": "mixer",
+        "state_size": "N",
+        "alpha": "alpha",
+        RATE: "learning rate",
+        "entropy_ess": "ESS before",
+        TRAINED: "ESS after",
+        ACCURACY: "accuracy",
+    }
+    return {
+        "Entropy-ESS on noise before training, by state size N": pd.DataFrame(
+            _noise_cells(mixer, key) for key, mixer in noise.items()
+        ),
+        "Recall: entropy-ESS before and after training, and accuracy": shown[[*columns]]
+        .rename(columns=columns)
+        .round({"ESS before": 2, "ESS after": 2, "accuracy": 2}),
+    }
+
+
+def _noise_cells(mixer: ProbedMixer, key: tuple[str, float]) -> dict[str, str]:
+    """A row of the table: means and standard errors over seeds."""
+    figures = zip(mixer.state_sizes, mixer.mean(), mixer.standard_error(), strict=True)
+    slope, error = mixer.elasticity()
+    return {
+        "mixer": _named(*key),
+        **{str(state): f"{mean:.1f} ± {margin:.1f}" for state, mean, margin in figures},
+        "elasticity": f"{round(slope, 2) + 0:.2f} ± {error:.2f}",
+    }

@@ -8,11 +8,20 @@ from hf_ess.lab.paper.distillation import Distillation
 from hf_ess.lab.paper.dynamics import Dynamics
 from hf_ess.lab.paper.experiment import Experiment
 from hf_ess.lab.paper.hybrids import Hybrids
+from hf_ess.lab.paper.initialization import Initialization
 from hf_ess.lab.values import check_names
 
 # In the paper's order.
 EXPERIMENTS: dict[str, Experiment] = {
-    one.name: one for one in (Correlation(), Dynamics(), Collapse(), Distillation(), Hybrids())
+    one.name: one
+    for one in (
+        Correlation(),
+        Dynamics(),
+        Collapse(),
+        Initialization(),
+        Distillation(),
+        Hybrids(),
+    )
 }
 
 

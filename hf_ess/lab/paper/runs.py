@@ -46,3 +46,21 @@ def with_best_rates(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame
     ranked = means.sort_values(["accuracy", "test_loss"], ascending=[False, True]).reset_index()
     best = ranked.drop_duplicates(list(settings))[[*settings, RATE]]
     return runs.merge(best, on=[*settings, RATE])
+
+
+def complete(
+    rows: pd.DataFrame, values: Sequence[str], names: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """Rows that lack none of some values, and a sentence on the others, empty if there are none.
+
+    Args:
+        rows: any.
+        values: columns that must be there.
+        names: columns that tell a reader which row it is.
+    """
+    whole = rows[list(values)].notna().all(axis=1)
+    left_out = [
+        ", ".join(f"{name} {row[name]}" for name in names)
+        for row in rows[~whole].to_dict("records")
+    ]
+    return rows[whole], f" Left out, not measured: {'; '.join(left_out)}." if left_out else ""

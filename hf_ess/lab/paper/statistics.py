@@ -69,6 +69,46 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def difference_interval(
+    first: ArrayLike, second: ArrayLike, standard_errors: float = 2.0
+) -> tuple[float, float]:
+    """How far the mean of the first lies above that of the second, give or take standard errors.
+
+    Args:
+        first: values, as of seeds.
+        second: others, independent of them.
+        standard_errors: of the difference, in each direction.
+
+    Returns:
+        Its ends; NaN if one of them has fewer than two values, since its error is unknown then.
+
+    Example:
+        >>> difference_interval([3, 5], [1, 1])
+        (1.0, 5.0)
+    """
+    ones, others = np.asarray(first, float), np.asarray(second, float)
+    if min(len(ones), len(others)) < 2:
+        return float("nan"), float("nan")
+    difference = ones.mean() - others.mean()
+    error = np.sqrt(sum(each.var(ddof=1) / len(each) for each in (ones, others)))
+    margin = standard_errors * error
+    return float(difference - margin), float(difference + margin)
+
+
+def with_error(values: ArrayLike) -> str:
+    """Mean and standard error as a cell of a table; of a single value no error.
+
+    Example:
+        >>> with_error([0.1, 0.2, 0.6]), with_error([0.5])
+        ('0.30 ± 0.15', '0.50')
+    """
+    array = np.asarray(values, float)
+    mean = f"{array.mean():.2f}"
+    if len(array) < 2:
+        return mean
+    return f"{mean} ± {array.std(ddof=1) / np.sqrt(len(array)):.2f}"
+
+
 def with_interval(value: float, interval: Sequence[float]) -> str:
     """Both as a cell of a table.
 
