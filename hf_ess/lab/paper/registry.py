@@ -9,6 +9,7 @@ from hf_ess.lab.paper.dynamics import Dynamics
 from hf_ess.lab.paper.experiment import Experiment
 from hf_ess.lab.paper.hybrids import Hybrids
 from hf_ess.lab.paper.initialization import Initialization
+from hf_ess.lab.paper.modulation import StateModulation
 from hf_ess.lab.values import check_names
 
 # In the paper's order.
@@ -21,6 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Initialization(),
         Distillation(),
         Hybrids(),
+        StateModulation(),
     )
 }
 
