@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,7 @@ class Correlation(Experiment):
         best = with_best_rates(whole, SETTING)
         ours = _by_kind(best)
         parts = {kind: of_it.leads() for kind, of_it in ours.items()}
-        dividing = beyond(ours[ALL].advantage(over_tss=False), 0)
+        dividing = beyond(ours[ALL].lead_over_undivided, 0)
         verdict = verdict_on(parts.values())
         if verdict is Verdict.reproduced and not dividing:
             verdict = Verdict.partly
@@ -91,7 +92,7 @@ class Correlation(Experiment):
             f"with {ours[ALL].undivided:.2f} over {ALL}. Over the runs with every learning rate "
             f"the correlations are {_compared(_by_kind(whole))}.{left_out}"
         )
-        return Finding(verdict, words, _tables(best, whole))
+        return Finding(verdict, words, _tables(best, ours, _by_kind(whole)))
 
     def draw(self, rows: pd.DataFrame) -> Figure:
         whole, _ = sound(rows, CERTAIN)
@@ -138,13 +139,20 @@ class _Sizes:
     def leads(self) -> bool | None:
         """Whether ESS/kv correlates more than TSS/kv; None if the rows do not decide."""
         enough = len(self.accuracy) >= FEWEST and np.ptp(self.accuracy) >= SPREAD
-        return beyond(self.advantage(over_tss=True), 0) if enough else None
+        return beyond(self.lead_over_tss, 0) if enough else None
 
-    def advantage(self, *, over_tss: bool) -> tuple[float, float]:
-        """An interval of the lead of ESS/kv, over TSS/kv or over ESS."""
-        ess = self.sizes[ENTROPY]
-        other = self.sizes[TSS] / self.pairs if over_tss else ess
-        return bootstrap_interval(_lead, self.accuracy, ess / self.pairs, other)
+    @cached_property
+    def lead_over_tss(self) -> tuple[float, float]:
+        """An interval of how much more ESS/kv correlates than TSS/kv."""
+        return self._lead_over(self.sizes[TSS] / self.pairs)
+
+    @cached_property
+    def lead_over_undivided(self) -> tuple[float, float]:
+        """An interval of how much more ESS/kv correlates than ESS."""
+        return self._lead_over(self.sizes[ENTROPY])
+
+    def _lead_over(self, other: Floats) -> tuple[float, float]:
+        return bootstrap_interval(_lead, self.accuracy, self.sizes[ENTROPY] / self.pairs, other)
 
 
 def _lead(accuracy: Floats, first: Floats, second: Floats) -> float:
@@ -178,21 +186,21 @@ def _listed(parts: dict[str, bool | None], wanted: bool | None) -> str:
     return ", ".join(SHOWN[kind] for kind, part in parts.items() if part is wanted) or "none"
 
 
-def _tables(best: pd.DataFrame, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _tables(
+    best: pd.DataFrame, ours: dict[str, _Sizes], every: dict[str, _Sizes]
+) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
-    models = {str(model): of_it for model, of_it in best.groupby("model", sort=False)}
-    best_of = {words: _of(best, kind) for kind, words in SHOWN.items()}
-    all_of = {words: _of(runs, kind) for kind, words in SHOWN.items()}
+    models = {str(model): _Sizes(of_it) for model, of_it in best.groupby("model", sort=False)}
     return {
         "Correlation with accuracy, best learning rate of each setting": pd.DataFrame(
-            _with_intervals(name, of_it) for name, of_it in best_of.items()
+            _with_intervals(SHOWN[kind], of_it) for kind, of_it in ours.items()
         ),
         "The same by tolerance and without dividing": pd.DataFrame(
-            _plain(name, of_it) for name, of_it in best_of.items()
+            _plain(SHOWN[kind], of_it) for kind, of_it in ours.items()
         ),
         "Over the runs with every learning rate": pd.DataFrame(
-            _plain(name, of_it) for name, of_it in all_of.items()
+            _plain(SHOWN[kind], of_it) for kind, of_it in every.items()
         ),
         "By model, best learning rate of each setting": pd.DataFrame(
             _plain(name, of_it) for name, of_it in models.items()
@@ -200,41 +208,34 @@ def _tables(best: pd.DataFrame, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def _with_intervals(name: str, runs: pd.DataFrame) -> dict[str, object]:
-    sizes = _Sizes(runs)
+def _with_intervals(name: str, sizes: _Sizes) -> dict[str, object]:
+    accuracies = sizes.accuracy
     return {
         "models": name,
-        "runs": len(runs),
-        "accuracy": f"{sizes.accuracy.min():.2f} to {sizes.accuracy.max():.2f}",
+        "runs": len(accuracies),
+        "accuracy": f"{accuracies.min():.2f} to {accuracies.max():.2f}" if len(accuracies) else "",
         "ESS/kv [95 %]": with_interval(sizes.by_ess, sizes.interval(ENTROPY)),
         "TSS/kv [95 %]": with_interval(sizes.by_tss, sizes.interval(TSS)),
-        "difference [95 %]": with_interval(
-            sizes.by_ess - sizes.by_tss, sizes.advantage(over_tss=True)
-        ),
+        "difference [95 %]": with_interval(sizes.by_ess - sizes.by_tss, sizes.lead_over_tss),
         "lead over ESS, not divided [95 %]": with_interval(
-            sizes.by_ess - sizes.undivided, sizes.advantage(over_tss=False)
+            sizes.by_ess - sizes.undivided, sizes.lead_over_undivided
         ),
     }
 
 
-def _plain(name: str, runs: pd.DataFrame) -> dict[str, object]:
-    sizes = _Sizes(runs)
+def _plain(name: str, sizes: _Sizes) -> dict[str, object]:
     tolerances = {
-        f"tolerance-ESS/kv ({tau})": _cell(sizes.divided(column))
+        f"tolerance-ESS/kv ({tau})": f"{sizes.divided(column):.2f}"
         for tau, column in TOLERANCES.items()
     }
     return {
         "models": name,
-        "runs": len(runs),
-        "entropy-ESS/kv": _cell(sizes.by_ess),
+        "runs": len(sizes.accuracy),
+        "entropy-ESS/kv": f"{sizes.by_ess:.2f}",
         **tolerances,
-        "TSS/kv": _cell(sizes.by_tss),
-        "entropy-ESS": _cell(sizes.undivided),
+        "TSS/kv": f"{sizes.by_tss:.2f}",
+        "entropy-ESS": f"{sizes.undivided:.2f}",
     }
-
-
-def _cell(value: float) -> str:
-    return f"{value:.2f}"
 
 
 def _scatter(axes: Axes, best: pd.DataFrame, kinds: tuple[str, ...], size: str) -> None:

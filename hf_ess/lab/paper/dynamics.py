@@ -113,7 +113,8 @@ class Dynamics(Experiment):
         ):
             _lines(axes, curves, column)
             axes.set(xlabel="step of training", ylabel=f"{words}, mean of runs")
-        grid[1][0].legend(fontsize=8)
+        handles, labels = grid[1][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8)
         return figure
 
 
@@ -269,7 +270,7 @@ def _spread(axes: Axes, runs: pd.DataFrame, *, constrained: bool) -> None:
             values = own[COLUMN[metric]].dropna().to_numpy(float)
             middle = place + (offset - (len(kinds) - 1) / 2) * width
             spread = np.linspace(-0.25, 0.25, len(values)) * width
-            label = f"{kind} ({len(own)} runs)" if not place else None
+            label = f"{kind} ({len(own)})" if not place else None
             axes.scatter(middle + spread, values, s=8, color=COLOUR[kind], label=label)
             if len(values):
                 axes.boxplot(
@@ -286,9 +287,12 @@ def _spread(axes: Axes, runs: pd.DataFrame, *, constrained: bool) -> None:
     axes.set_xticks(range(len(words)), words, fontsize=8)
     # The room below -1 is for the legend.
     axes.set(ylim=(-1.35, 1.08), ylabel="correlation with accuracy in a run")
-    axes.set_title("memory-constrained: TSS at most kv" if constrained else "others", fontsize=10)
+    which = "memory-constrained: TSS at most kv" if constrained else "others"
+    axes.set_title(f"{which} (number of runs)", fontsize=10)
     if kinds:
-        axes.legend(fontsize=8, loc="lower center", ncols=len(kinds), columnspacing=1)
+        axes.legend(
+            fontsize=8, loc="lower center", ncols=len(kinds), columnspacing=1, handletextpad=0.2
+        )
 
 
 def _lines(axes: Axes, curves: pd.DataFrame, column: str) -> None:
