@@ -15,6 +15,7 @@ import hf_ess
 from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
 from hf_ess.cli.compare_command import compare
+from hf_ess.cli.env_command import env
 from hf_ess.cli.lab_command import lab
 from hf_ess.cli.leaderboard_command import leaderboard
 from hf_ess.cli.modulate_command import modulate
@@ -44,6 +45,7 @@ app.command()(recall)
 app.command()(push)
 app.command()(card)
 app.command()(serve)
+app.command()(env)
 app.add_typer(lab, name="lab")
 app.add_typer(space, name="space")
 

@@ -1,4 +1,4 @@
-"""What computed an experiment, in a line."""
+"""What computes, in a line."""
 
 from __future__ import annotations
 
