@@ -182,8 +182,7 @@ def _median(values: pd.Series[float]) -> float:
 
 
 def _median_interval(values: pd.Series[float]) -> tuple[float, float]:
-    present = values.dropna()
-    return bootstrap_interval(_middle, present) if len(present) else (float("nan"),) * 2
+    return bootstrap_interval(_middle, values.dropna())
 
 
 def _middle(values: Floats) -> float:
@@ -199,7 +198,7 @@ def _reaches(values: pd.Series[float]) -> bool | None:
 
 def _mostly(runs: pd.DataFrame, name: str) -> bool | None:
     """Whether it is so in more than half of the runs; None where the interval holds the half."""
-    return beyond(bootstrap_interval(np.mean, runs[name]), 0.5) if len(runs) else None
+    return beyond(bootstrap_interval(np.mean, runs[name]), 0.5)
 
 
 def _share(values: pd.Series[float], limit: float) -> str:

@@ -48,7 +48,7 @@ def bootstrap_interval(
         seed: of them.
 
     Returns:
-        Its ends; NaN if no draw has a value.
+        Its ends; NaN if there are no rows, or no draw has a value.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
     (percentiles).
@@ -59,6 +59,8 @@ def bootstrap_interval(
         True
     """
     arrays = [np.asarray(column, float) for column in columns]
+    if not len(arrays[0]):
+        return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
     rows = generator.integers(len(arrays[0]), size=(draws, len(arrays[0])))
     found = np.array([statistic(*(array[row] for array in arrays)) for row in rows])

@@ -110,6 +110,14 @@ def test_the_better_rate_counts_and_all_are_told():
     assert list(finding.tables[EVERY]["runs"]) == [24, 24, 24, 24, 72]
 
 
+def test_a_kind_that_was_not_measured_is_not_decided():
+    rows = _rows(_per_pair)
+    finding = CORRELATION.judge(rows[rows["featurizer"] != "SA"])
+    assert finding.verdict is Verdict.partly
+    assert "are SA (total)." in finding.words
+    assert "SA (total) nan and nan" in finding.words
+
+
 def test_runs_without_a_value_are_named():
     rows = _rows(_per_pair)
     rows.loc[3, "entropy_ess"] = np.nan
