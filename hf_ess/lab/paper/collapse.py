@@ -51,7 +51,7 @@ class Collapse(Experiment):
 
     name = "collapse"
     title = "Small states are saturated; large ones of GLA and WLA collapse, those of LA do not"
-    source = "section 4.1, figure 7"
+    source = "figure 7"
     claim = (
         "TSS 128, kv 8, 16, 32, 64, 128: accuracy GLA 1.0, 1.0, 0.8, 0.3, 0.0, WLA 1.0, 1.0, 0.6, "
         "0.3, 0.0, LA 1.0 throughout; utilization (tolerance 1e-3) at kv 128 GLA 0.2, WLA 0.1, LA "

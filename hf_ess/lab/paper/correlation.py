@@ -45,7 +45,7 @@ PAIRS = "pairs"
 # Fewer runs, or runs whose accuracies lie closer together, decide nothing about a correlation.
 FEWEST, SPREAD = 6, 0.1
 # How a total over channels is told from a mean, in words and tables.
-ALL = "LA, GLA and WLA together"
+ALL = "all recurrent"
 SHOWN = {**{name: name for name in RECURRENT}, ATTENTION: "SA (total)", ALL: ALL}
 
 
@@ -89,7 +89,7 @@ class Correlation(Experiment):
             f"of the difference lies above 0 for {_listed(parts, True)}; below 0 for "
             f"{_listed(parts, False)}; undecided, since it holds 0 or accuracies differ by less "
             f"than {SPREAD}, are {_listed(parts, None)}. ESS that is not divided by kv correlates "
-            f"with {ours[ALL].undivided:.2f} over {ALL}. Over the runs with every learning rate "
+            f"with {ours[ALL].undivided:.2f} over {ALL} models. Over the runs with every learning rate "
             f"the correlations are {_compared(_by_kind(whole))}.{left_out}"
         )
         return Finding(verdict, words, _tables(best, ours, _by_kind(whole)))

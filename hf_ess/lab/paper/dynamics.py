@@ -94,7 +94,9 @@ class Dynamics(Experiment):
             f"(how many reach {STRONG}): {'; '.join(shares.values())}. ESS drops by more than "
             f"{CHANGE:.0%} at first in {_counted(runs, RECURRENT, 'drop')} recurrent runs, and "
             f"ends more than {CHANGE:.0%} above its start in "
-            f"{_counted(runs, (ATTENTION,), 'rise')} runs of attention.{left_out}"
+            f"{_counted(runs, (ATTENTION,), 'rise')} runs of attention, where it drops in "
+            f"{_counted(runs, (ATTENTION,), 'drop')}. The correlation of the tolerance-ESS (1e-3) "
+            f"is negative in {_negative(runs)}.{left_out}"
         )
         verdict = verdict_on([*follows.values(), drops, rises])
         return Finding(verdict, words, _tables(runs))
@@ -210,6 +212,16 @@ def _counted(runs: pd.DataFrame, kinds: tuple[str, ...], name: str) -> str:
     return f"{int(own.sum())} of {len(own)}"
 
 
+def _negative(runs: pd.DataFrame) -> str:
+    """In how many runs of each kind, of those in which there is a correlation."""
+    found = runs.set_index("featurizer")[COLUMN[TOLERANCES["0.001"]]].dropna()
+    kinds = [kind for kind in FEATURIZERS if kind in found.index]
+    counts = {kind: found[found.index == kind] < 0 for kind in kinds}
+    return ", ".join(
+        f"{int(of_it.sum())} of {len(of_it)} ({kind})" for kind, of_it in counts.items()
+    )
+
+
 def _tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
@@ -230,7 +242,25 @@ def _tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "Entropy-ESS during training": pd.DataFrame(
             {**head, **_movement(own)} for head, own in named
         ),
+        "Median correlation with accuracy within runs, by TSS": _by_size(runs),
     }
+
+
+def _by_size(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each recurrent featurizer and TSS."""
+    import pandas as pd
+
+    sizes = runs[runs["featurizer"] != ATTENTION].groupby(["featurizer", "state_size"], sort=False)
+    ordered = sorted(sizes, key=lambda one: (FEATURIZERS.index(one[0][0]), one[0][1]))
+    return pd.DataFrame(
+        {
+            "models": kind,
+            "TSS": f"{size:g}",
+            "runs": len(own),
+            **{words: f"{_median(own[COLUMN[name]]):.2f}" for name, words in CORRELATIONS.items()},
+        }
+        for (kind, size), own in ordered
+    )
 
 
 def _correlations(runs: pd.DataFrame) -> dict[str, str]:

@@ -51,7 +51,7 @@ def test_reproduced():
     rows = _rows(_per_pair)
     finding = CORRELATION.judge(rows)
     assert finding.verdict is Verdict.reproduced
-    assert "above 0 for LA, GLA, WLA, SA (total), LA, GLA and WLA together" in finding.words
+    assert "above 0 for LA, GLA, WLA, SA (total), all recurrent" in finding.words
     table = finding.tables[BEST].set_index("models")
     for kind, shown in zip(KINDS, ("LA", "GLA", "WLA", "SA (total)"), strict=True):
         own = rows[rows["featurizer"] == kind]

@@ -72,7 +72,10 @@ def test_verdicts(rows, verdict):
     drops = (rows["ess_lowest"] < rows["ess_first"]).sum()
     assert f"at first in {drops} of 24 recurrent runs" in finding.words
     rises = (rows["ess_last"] > rows["ess_first"]).sum()
-    assert f"above its start in {rises} of 8 runs of attention" in finding.words
+    assert f"above its start in {rises} of 8 runs of attention, where it drops in 0 of 8" in (
+        finding.words
+    )
+    assert "is negative in 8 of 8 (LA), 8 of 8 (GLA), 8 of 8 (WLA), 8 of 8 (SA)" in finding.words
 
 
 def test_runs_that_learn_nothing_are_counted_apart():
@@ -97,6 +100,18 @@ def test_correlations_that_have_no_value_are_not_counted():
     assert cells[("LA", "yes")] == "-0.30 [-0.30, -0.30] (2)"
     assert cells[("GLA", "yes")] == "-0.30 [-0.30, -0.30] (4)"
     assert table.loc[("SA", "no"), "entropy-ESS without step 0"] == "0.50"
+
+
+def test_correlations_by_size():
+    rows = _rows(0.95)
+    large = rows["featurizer"].eq("GLA") & rows["pairs"].eq(2)
+    rows.loc[large, "state_size"] = 16.0
+    rows.loc[large, "correlation_tolerance_ess_0.1"] = [-0.9, -0.8, -0.7, 0.5]
+    (table,) = (one for title, one in DYNAMICS.judge(rows).tables.items() if "by TSS" in title)
+    assert [tuple(row) for row in table[["models", "TSS", "runs"]].to_numpy()] == [
+        *(("LA", "4", 8), ("GLA", "4", 4), ("GLA", "16", 4), ("WLA", "4", 8))
+    ]
+    assert list(table["tolerance-ESS 0.1"]) == ["-0.30", "-0.30", "-0.75", "-0.30"]
 
 
 def test_unverified_runs_are_named():
