@@ -89,8 +89,8 @@ class Correlation(Experiment):
             f"of the difference lies above 0 for {_listed(parts, True)}; below 0 for "
             f"{_listed(parts, False)}; undecided, since it holds 0 or accuracies differ by less "
             f"than {SPREAD}, are {_listed(parts, None)}. ESS that is not divided by kv correlates "
-            f"with {ours[ALL].undivided:.2f} over {ALL} models. Over the runs with every learning rate "
-            f"the correlations are {_compared(_by_kind(whole))}.{left_out}"
+            f"with {ours[ALL].undivided:.2f} over {ALL} models. Over the runs with every "
+            f"learning rate the correlations are {_compared(_by_kind(whole))}.{left_out}"
         )
         return Finding(verdict, words, _tables(best, ours, _by_kind(whole)))
 
