@@ -20,13 +20,10 @@ from typing import Any
 
 import torch
 
-import hf_ess
-from hf_ess.reduce import distill, smaller_layer, truncate
-from hf_ess.synthetics import SyntheticForCausalLM, TrainedCheckpoint, accuracy
+from hf_ess.lab.paper.distilled_layers import Teacher, smallest_ess
+from hf_ess.reduce import truncate
+from hf_ess.report import LayerESS
 
-SEED = 2**31
-PROBED = 8
-TOLERANCE = 1e-1
 FRESH, TRUNCATED = "new", "truncated"
 DRAWN = {
     "operator_error_matched": "error of the operators after their phase",
@@ -53,70 +50,30 @@ class Row:
     accuracy: float
 
 
-@torch.no_grad()
-def right(model: SyntheticForCausalLM, checkpoint: TrainedCheckpoint) -> float:
-    """Accuracy on the test texts."""
-    ids, labels = checkpoint.texts()
-    return accuracy(model(input_ids=ids).logits, labels)
+def rows_of(teacher: Teacher, sizes: list[int], steps: tuple[int, int]) -> Iterator[Row]:
+    """Every layer with a state at every smaller size."""
+    for layer in teacher.layers:
+        for size in sizes:
+            if size < (layer.state_size or 0):
+                yield row_of(teacher, layer, size, FRESH, steps)
+                yield row_of(teacher, layer, size, TRUNCATED, steps)
 
 
-class Teacher:
-    """A checkpoint, the ESS of its layers, and texts of its task."""
-
-    def __init__(self, source: str, texts: int) -> None:
-        self.checkpoint = TrainedCheckpoint.read(source)
-        self.model = self.checkpoint.model()
-        self.ids = self.checkpoint.task.texts(texts, seed=SEED).input_ids
-        self.accuracy = right(self.model, self.checkpoint)
-        middle = self.ids.shape[1] // 2
-        report = hf_ess.analyze(
-            self.model,
-            self.ids[:PROBED],
-            positions=[middle],
-            tolerances=[TOLERANCE],
-            batch_size=PROBED,
-            progress=False,
-        )
-        self.layers = [x for x in report.layers if x.verified and x.state_size is not None]
-
-    def rows(self, sizes: list[int], steps: tuple[int, int]) -> Iterator[Row]:
-        """Every layer with a state at every smaller size."""
-        for layer in self.layers:
-            for size in sizes:
-                if size < (layer.state_size or 0):
-                    yield self.row(layer, size, FRESH, steps)
-                    yield self.row(layer, size, TRUNCATED, steps)
-
-    def row(self, layer: Any, size: int, begins: str, steps: tuple[int, int]) -> Row:
-        """Distils one layer."""
-        cut = truncate(self.model, {layer.name: size}, self.ids[:16], progress=False)
-        fresh = smaller_layer(self.model, layer.name, size)
-        student = fresh if begins == FRESH else cut.model.get_submodule(layer.name)
-        options: dict[str, Any] = {"batch_size": 32, "progress": False}
-        first, second = steps
-        matched = distill(
-            self.model, layer.name, student, self.ids,
-            operator_steps=first, activation_steps=0, **options,
-        ).layers[0]  # fmt: skip
-        done = distill(
-            self.model, layer.name, matched.student, self.ids,
-            operator_steps=0, activation_steps=second, **options,
-        )  # fmt: skip
-        after, error = done.layers[0].after, matched.after.operator
-        return Row(
-            checkpoint=self.checkpoint.name,
-            layer=layer.index,
-            size=size,
-            begins=begins,
-            tolerance_ess=float(layer.tolerance_ess[TOLERANCE].min()),
-            entropy_ess=float(layer.entropy_ess.min()),
-            operator_error_before=float(matched.before.operator or 0.0),
-            operator_error_matched=float(error or 0.0),
-            operator_error=float(after.operator or 0.0),
-            activation_error=after.activation,
-            accuracy_before=right(cut.model, self.checkpoint),
-            accuracy=right(done.model, self.checkpoint),
-        )
+def row_of(
+    teacher: Teacher, layer: LayerESS, size: int, begins: str, steps: tuple[int, int]
+) -> Row:
+    """Distils one layer."""
+    cut = truncate(teacher.model, {layer.name: size}, teacher.ids[:16], progress=False)
+    student = size if begins == FRESH else cut.model.get_submodule(layer.name)
+    return Row(
+        checkpoint=teacher.checkpoint.name,
+        layer=layer.index,
+        size=size,
+        begins=begins,
+        **smallest_ess(layer),
+        accuracy_before=teacher.accuracy(cut.model),
+        **asdict(teacher.distilled(layer, student, steps)),
+    )
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -185,9 +142,9 @@ def main() -> None:
     results, began = [], time.process_time()
     for source in options.checkpoints:
         teacher = Teacher(source, options.texts)
-        rows = [asdict(row) for row in teacher.rows(options.sizes, tuple(options.steps))]
+        rows = [asdict(row) for row in rows_of(teacher, options.sizes, tuple(options.steps))]
         results.append(
-            {"checkpoint": teacher.checkpoint.name, "accuracy": teacher.accuracy, "rows": rows}
+            {"checkpoint": teacher.checkpoint.name, "accuracy": teacher.accuracy(), "rows": rows}
         )
     if options.plot:
         plot(results, options.plot)

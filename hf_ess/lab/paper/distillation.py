@@ -13,7 +13,9 @@ from hf_ess.lab.paper.distilled_layers import Teacher, smallest_ess
 from hf_ess.lab.paper.experiment import Experiment, Finding, Scale, Trainings, Verdict
 from hf_ess.lab.paper.recall_grid import BETAS, recall_base
 from hf_ess.lab.paper.statistics import bootstrap_interval, rank_correlation, with_interval
-from hf_ess.report.drawing import COLOURS, DOTS_PER_INCH, MARKS
+from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.report.drawing import COLOURS, MARKS, panel_grid
+from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,28 +145,31 @@ class Distillation(Experiment):
             "Within first and within second layers": _shown_within(students),
             "Layers": _shown_layers(students),
         }
-        words = f"{_words_of_ranks(ranks)} {_words_of_gaps(gaps)} {_words_of_teachers(rows)}"
-        return Finding(_verdict(students, ranks, gaps), words, tables)
+        overall = _gap(_over_sizes(students))
+        words = (
+            f"{_words_of_ranks(ranks)} {_words_of_gaps(gaps, overall)} {_words_of_teachers(rows)}"
+        )
+        return Finding(_verdict(students, ranks, overall), words, tables)
 
     def draw(self, rows: pd.DataFrame) -> Figure:
-        from matplotlib.figure import Figure
-
         students = _students(rows)
-        figure = Figure(figsize=(11, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
-        figure.suptitle("What is lost in students with smaller states, by the ESS of the layer")
-        panels = figure.subplots(1, 3)
+        figure, (panels,) = panel_grid(
+            "What students with smaller states lose, by the ESS of the layer (hollow: first layers)",
+            (11, 4.2),
+            (1, 3),
+        )
         panelled = {**LOSSES, KEPT: "share of the accuracy that is kept"}
         for axes, (name, label) in zip(panels, panelled.items(), strict=True):
             for number, (size, own) in enumerate(_by_size(students)):
-                colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-                ordered = own.sort_values(ESS)
-                axes.plot(
-                    ordered[ESS], ordered[name], mark, color=colour, alpha=0.8,
-                    markersize=5, label=f"student of state {size}",
-                )  # fmt: skip
+                colour = COLOURS[number % len(COLOURS)]
+                look: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.8}
+                mark = MARKS[number % len(MARKS)]
+                first = own["layer"] == 0
+                axes.plot(own.loc[first, ESS], own.loc[first, name], mark, fillstyle="none", **look)
+                look["label"] = f"student of state {size}"
+                axes.plot(own.loc[~first, ESS], own.loc[~first, name], mark, **look)
             axes.set(xlabel="entropy-ESS of the layer at L/2", ylabel=label)
             axes.set_ylim(bottom=0)
-            axes.set_xlim(left=min(1.0, students[ESS].min()) if len(students) else 1.0)
             axes.grid(color="#dddddd", linewidth=0.6)
         handles = panels[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
@@ -235,6 +240,11 @@ def _by_size(students: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     return [(size, students[students[SIZE] == size]) for size in sizes]
 
 
+def _over_sizes(students: pd.DataFrame) -> pd.DataFrame:
+    """A row for each layer: means over its students."""
+    return students.groupby(["teacher", "layer"])[[ESS, KEPT]].mean().reset_index()
+
+
 def _rank(students: pd.DataFrame, loss: str) -> Estimate:
     """Rank correlation of loss and ESS over layers; teachers are resampled with all their layers.
 
@@ -264,30 +274,21 @@ def _estimate(statistic: Callable[[Any], Any], column: Any) -> Estimate:
     return float(statistic(values)), bootstrap_interval(statistic, values)
 
 
-def _is_positive(estimate: Estimate) -> bool:
-    """Whether the whole interval is above 0; NaN is not."""
-    return estimate[1][0] > 0
-
-
 def _verdict(
-    students: pd.DataFrame,
-    ranks: dict[tuple[str, int], Estimate],
-    gaps: dict[int, Gap],
+    students: pd.DataFrame, ranks: dict[tuple[str, int], Estimate], overall: Gap
 ) -> Verdict:
+    """Every correlation is a part of the claim, and what is kept, over all sizes, is one."""
     if students["teacher"].nunique() < FEWEST_TEACHERS:
         return Verdict.undecidable
-    followed = [_is_positive(rank) for rank in ranks.values()]
-    keeps = [_is_positive(gap.difference) for gap in gaps.values()]
-    if all(followed) and any(keeps):
-        return Verdict.reproduced
-    return Verdict.partly if any(followed) or any(keeps) else Verdict.contradicted
+    estimates = [*ranks.values(), overall.difference]
+    return verdict_on(beyond(interval, 0.0) for _, interval in estimates)
 
 
 def _words_of_ranks(ranks: dict[tuple[str, int], Estimate]) -> str:
     parts = []
     for loss, label in LOSSES.items():
         own = {size: rank for (name, size), rank in ranks.items() if name == loss}
-        above = [str(size) for size, rank in own.items() if _is_positive(rank)]
+        above = [str(size) for size, (_, interval) in own.items() if beyond(interval, 0.0)]
         shown = ", ".join(f"{rank[0]:.2f}" for rank in own.values())
         parts.append(
             f"the {label.split(',')[0]} {shown} at states of {', '.join(map(str, own))} "
@@ -296,13 +297,13 @@ def _words_of_ranks(ranks: dict[tuple[str, int], Estimate]) -> str:
     return f"Rank correlation with the ESS of the layer: {'; '.join(parts)}."
 
 
-def _words_of_gaps(gaps: dict[int, Gap]) -> str:
-    shown = "; ".join(
-        f"state {size}: {gap.low:.2f} and {gap.high:.2f}, difference "
-        f"{with_interval(*gap.difference)}"
-        for size, gap in gaps.items()
+def _words_of_gaps(gaps: dict[int, Gap], overall: Gap) -> str:
+    shown = ", ".join(f"{gap.low:.2f} and {gap.high:.2f} ({size})" for size, gap in gaps.items())
+    return (
+        "Of the accuracy a student in place of a teacher's layer of lower ESS and of higher ESS "
+        f"keeps, by its state, {shown}; the difference over all sizes is "
+        f"{with_interval(*overall.difference)}."
     )
-    return f"Of the accuracy, layers of the lower and of the higher ESS in a teacher keep {shown}."
 
 
 def _words_of_teachers(rows: pd.DataFrame) -> str:
@@ -311,7 +312,7 @@ def _words_of_teachers(rows: pd.DataFrame) -> str:
     reasons = "; ".join(
         f"{own['teacher'].nunique()} left out: {reason}" for reason, own in skipped.groupby(SKIPPED)
     )
-    return f"{teachers} teachers{f' ({reasons})' if reasons else ''}."
+    return f"{counted(teachers, 'teacher')}{f' ({reasons})' if reasons else ''}."
 
 
 def _shown_ranks(ranks: dict[tuple[str, int], Estimate]) -> pd.DataFrame:
@@ -357,17 +358,22 @@ def _shown_within(students: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_layers(students: pd.DataFrame) -> pd.DataFrame:
-    """A row for each layer, by ESS: what its students keep."""
-    keys = ["pairs", "decay_temperature", "learning_rate", "seed", "layer", ESS, "tolerance_ess"]
-    table = students.pivot_table(index=[*keys, BEFORE], columns=SIZE, values=AFTER)
-    table = table[sorted(table.columns, reverse=True)].round(2).reset_index().sort_values(ESS)
-    return table.rename(
-        columns=lambda name: f"with state {name}" if isinstance(name, int) else name
-    ).rename(
-        columns={
-            "decay_temperature": "beta",
-            "learning_rate": "rate",
-            ESS: "entropy-ESS",
-            "tolerance_ess": "tolerance-ESS(0.1)",
+    """A row for each layer, by ESS: accuracy of its teacher, and with each of its students."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "pairs": own["pairs"].iloc[0],
+            "beta": own["decay_temperature"].iloc[0],
+            "rate": own["learning_rate"].iloc[0],
+            "seed": own["seed"].iloc[0],
+            "layer": f"{own['layer'].iloc[0]:g}",
+            "entropy-ESS": f"{own[ESS].iloc[0]:.2f}",
+            "tolerance-ESS(0.1)": f"{own['tolerance_ess'].iloc[0]:g}",
+            "accuracy": f"{own[BEFORE].iloc[0]:.2f}",
+            **{f"with state {row[SIZE]}": f"{row[AFTER]:.2f}" for _, row in own.iterrows()},
         }
+        for _, own in students.sort_values(
+            [ESS, "teacher", SIZE], ascending=[True, True, False]
+        ).groupby(["teacher", "layer"], sort=False)
     )
