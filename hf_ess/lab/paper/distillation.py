@@ -154,7 +154,7 @@ class Distillation(Experiment):
     def draw(self, rows: pd.DataFrame) -> Figure:
         students = _students(rows)
         figure, (panels,) = panel_grid(
-            "What students with smaller states lose, by the ESS of the layer (hollow: first layers)",
+            "What students with smaller states lose, by the ESS of the layer (hollow: first one)",
             (11, 4.2),
             (1, 3),
         )
