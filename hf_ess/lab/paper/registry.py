@@ -10,6 +10,7 @@ from hf_ess.lab.paper.experiment import Experiment
 from hf_ess.lab.paper.hybrids import Hybrids
 from hf_ess.lab.paper.initialization import Initialization
 from hf_ess.lab.paper.modulation import StateModulation
+from hf_ess.lab.paper.regularizer import Regularizer
 from hf_ess.lab.values import check_names
 
 # In the paper's order.
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Dynamics(),
         Collapse(),
         Initialization(),
+        Regularizer(),
         Distillation(),
         Hybrids(),
         StateModulation(),
