@@ -15,6 +15,7 @@ from hf_ess.lab.paper.modulation_pieces import (
     DIPS,
     FAILURE,
     KIND,
+    LEFT_OUT,
     METRICS,
     PERPLEXITY,
     REASON,
@@ -86,6 +87,7 @@ def find(rows: pd.DataFrame) -> Finding:
         "The order SA > GLA > WLA > LA is one of models of a billion parameters trained alike, "
         "which are not published: not decidable here.",
         *(f"Not measured: {name}." for name in _failures(rows)),
+        *_unverified(rows),
     ]
     tables = {
         f"Dips at {DECIDING}": _shown_dips(rows[rows["metric"] == DECIDING]),
@@ -184,6 +186,13 @@ def _failures(rows: pd.DataFrame) -> Iterator[str]:
     failed = rows[rows[KIND] == FAILURE]
     for model, own in failed.groupby("model", sort=False):
         yield f"{model} ({', '.join(own['text'])}: {own[REASON].iloc[0].rstrip('.')})"
+
+
+def _unverified(rows: pd.DataFrame) -> Iterator[str]:
+    """Of models whose sums lack layers."""
+    lacking = rows[(rows[KIND] == DIPS) & (rows[LEFT_OUT] > 0)]
+    for model, most in lacking.groupby("model", sort=False)[LEFT_OUT].max().items():
+        yield f"Sums of {model} are without {counted(int(most), 'unverified layer')}."
 
 
 def _at_ends(rows: pd.DataFrame) -> pd.DataFrame:

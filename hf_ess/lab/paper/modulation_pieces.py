@@ -26,6 +26,7 @@ METRICS = [metric_label(one, relative=False, window=None) for one in TOLERANCES]
 RECALL_TEXT = "example-chronicle.txt"
 KIND, DIPS, CURVE, PERPLEXITY, FAILURE = "kind", "dips", "curve", "perplexity", "failure"
 POSITION, IN_SEPARATOR, DEPTHS, REASON = "position", "in_separator", "depths", "reason"
+LEFT_OUT = "layers_left_out"
 Rows = list[dict[str, Any]]
 
 
@@ -121,14 +122,15 @@ def _separators(tokenizer: Any) -> Sequence[str]:
 
 def _dips(result: Modulation) -> Iterator[dict[str, Any]]:
     by_run = {(run.text, run.separator): run for run in result.runs}
+    table = result.to_pandas().drop(columns="model")
     for row, metric in zip(
-        result.to_pandas().drop(columns="model").to_dict("records"),
+        (dict(zip(table.columns, cells, strict=True)) for cells in table.itertuples(index=False)),
         [metric for _ in result.runs for metric in result.metrics],
         strict=True,
     ):
         run = by_run[row["text"], row["separator"]]
         depths = " ".join(f"{depth:.4f}" for depth in run.dips[metric].depths)
-        yield {KIND: DIPS, **row, DEPTHS: depths, "layers_left_out": len(run.left_out)}
+        yield {KIND: DIPS, **row, DEPTHS: depths, LEFT_OUT: len(run.left_out)}
 
 
 def _curve(run: ModulatedText) -> Iterator[dict[str, Any]]:

@@ -129,6 +129,7 @@ def made_up(models, recall=None):
             "high": 0.9,
             "p_value": p,
             "flags": "",
+            "layers_left_out": 0,
             "depths": " ".join(f"{depth}" for depth in depths),
         }
         for model, separators in models.items()
@@ -168,6 +169,13 @@ def test_what_counts_is_the_token_that_ends_texts():
     finding = MODULATION.judge(made_up({"some": separators}))
     assert finding.verdict is Verdict.reproduced
     assert list(finding.tables["Dips at end-of-text tokens by tolerance"]["separator"]) == [TOKEN]
+
+
+def test_layers_that_are_missing_in_sums_are_named():
+    rows = made_up({"some": {"eos": (DEEP, *CLEAR), "period": (SHALLOW, *CLEAR)}})
+    assert "unverified" not in MODULATION.judge(rows).words
+    rows.loc[0, "layers_left_out"] = 2
+    assert "Sums of some are without 2 unverified layers." in MODULATION.judge(rows).words
 
 
 def test_recall_is_compared_over_several_models():
