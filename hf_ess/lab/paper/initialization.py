@@ -112,8 +112,8 @@ class Initialization(Experiment):
         "Noise: mixers of 128 channels on 256 tokens, five seeds. Recall: 8 pairs in 32 tokens, 32 "
         "channels, one head, states of 16 and 64, 1600 steps, two learning rates of which the "
         "better counts, one seed. Steps dt of S6 are 64 times Mamba's, so that it forgets over 32 "
-        "tokens what it does over 2048; for the same reason alpha of 32 and 1024 stand here for "
-        "2^11 and 2^16 there."
+        "tokens what it does over 2048. GLA-S6 has no such steps: over 32 tokens its alpha of 1, "
+        "32 and 1024 forget what 2^6, 2^11 and 2^16 forget over 2048."
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
