@@ -173,17 +173,19 @@ def _parted(rows: pd.DataFrame) -> tuple[Noise, pd.DataFrame, str]:
 
 def _on_noise(noise: Noise) -> Parts:
     """What the paper says of mixers before training, by whether it holds."""
-    largest = {mixer: max(alpha for kind, alpha in noise if kind == mixer) for mixer in WITH_RATES}
-    parts: Parts = {"the ESS of GLA grows with its state": _is(noise["GLA", 1.0], USED)}
+    largest = max((alpha for _, alpha in noise), default=1.0)
+    parts: Parts = {"the ESS of GLA grows with its state": _is(noise.get(("GLA", 1.0)), USED)}
     for mixer in WITH_RATES:
-        parts[f"that of {mixer} does not"] = _is(noise[mixer, 1.0], UNUSED)
-        claim = f"that of {mixer} does with alpha = {largest[mixer]:g}"
-        parts[claim] = _is(noise[mixer, largest[mixer]], USED)
+        parts[f"that of {mixer} does not"] = _is(noise.get((mixer, 1.0)), UNUSED)
+        claim = f"that of {mixer} does with alpha = {largest:g}"
+        parts[claim] = _is(noise.get((mixer, largest)), USED)
     return parts
 
 
-def _is(mixer: ProbedMixer, kind: str) -> bool | None:
+def _is(mixer: ProbedMixer | None, kind: str) -> bool | None:
     """Whether a mixer uses a larger state, or does not; None where that is not decided."""
+    if mixer is None:
+        return None
     found = Criterion().kind(*mixer.elasticity())
     return found == kind if found in (USED, UNUSED) else None
 

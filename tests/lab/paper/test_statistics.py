@@ -9,6 +9,7 @@ from scipy import stats
 from hf_ess.lab.paper.statistics import (
     bootstrap_interval,
     correlation,
+    difference_interval,
     rank_correlation,
     with_interval,
 )
@@ -53,3 +54,13 @@ def test_rows_stay_together_and_seeds_decide():
 
 def test_cells():
     assert with_interval(0.123, (-0.5, 0.777)) == "0.12 [-0.50, 0.78]"
+
+
+def test_differences_of_means():
+    ones, others = [0.9, 0.7, 0.8], [0.1, 0.4]
+    low, high = difference_interval(ones, others, standard_errors=3)
+    assert (low + high) / 2 == pytest.approx(0.8 - 0.25, rel=1e-12)
+    error = np.hypot(stats.sem(ones), stats.sem(others))
+    assert high - low == pytest.approx(2 * 3 * error, rel=1e-12)
+    assert np.isnan(difference_interval([0.9], others)).all()
+    assert difference_interval([1, 1], [1, 1]) == (0, 0)
