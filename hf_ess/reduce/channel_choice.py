@@ -96,8 +96,9 @@ def _least_squares(gram: Tensor, kept: list[int], ridge: float) -> tuple[Tensor,
     sizes = torch.where(sizes > 0, sizes, 1.0)
     shape = gram / (sizes[:, None] * sizes)
     inner = shape[kept][:, kept]
-    identity = torch.eye(len(kept), dtype=gram.dtype, device=gram.device)
-    inverse = torch.linalg.inv(inner + ridge * identity)
+    # Not by LU: with several threads MKL's fails on some sizes (DLASWP), and this is symmetric.
+    values, vectors = torch.linalg.eigh(inner)
+    inverse = (vectors / (values.clamp(min=0.0) + ridge)) @ vectors.mT
     return inverse, inverse @ (shape[kept] @ sizes), sizes[kept]
 
 

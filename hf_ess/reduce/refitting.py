@@ -63,7 +63,9 @@ def refitted(
     ridge = torch.where(ridge > 0, ridge, 1.0)
     identity = torch.eye(count * width, dtype=products.dtype, device=products.device)
     missing = targets - (products @ first[..., None])[..., 0]
-    change = torch.linalg.solve(products + ridge * identity, missing[..., None])[..., 0]
+    # Not by LU: with several threads MKL's fails on some sizes (DLASWP), and these are symmetric.
+    factor = torch.linalg.cholesky(products + ridge * identity)
+    change = torch.cholesky_solve(missing[..., None], factor)[..., 0]
     fitted: Tensor = first + change
     return fitted.reshape(sets, count, width)
 

@@ -121,3 +121,21 @@ def test_weights_that_do_not_make_c_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(families.Family, "turns", doubled)
     with pytest.raises(hf_ess.UnsupportedMixerError, match="not what its weights make"):
         truncate(model_of("GLA"), 2, IDS, refit=True, progress=False)
+
+
+def test_threads_change_nothing_but_rounding() -> None:
+    # MKL's LU factorization by several threads fails on systems of this size.
+    config = SyntheticConfig(["GLA"], vocab_size=32, hidden_size=32, num_attention_heads=2)
+    model = build_model(config, seed=0)
+    ids = torch.randint(32, (4, 32), generator=torch.Generator().manual_seed(0))
+    former, found = torch.get_num_threads(), []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        try:
+            cut = truncate(model, {0: 8}, ids, refit=True, progress=False).model
+        finally:
+            torch.set_num_threads(former)
+        found.append(cut.get_submodule("layers.0.mixer").q_proj.weight.detach().double())
+    assert found[0].isfinite().all()
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)
