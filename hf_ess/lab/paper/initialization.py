@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from hf_ess.lab.paper.work import Work
 
-MIXERS, STATES, ALPHA = "model.mixers", "model.state_sizes", "model.alpha"
+STATES, ALPHA = "model.state_sizes", "model.alpha"
+FEATURIZER, STRETCH = "featurizer", "stretch"
 # Pairs and tokens.
 TASKS = {Scale.minute: (2, 16), Scale.small: (8, 32), Scale.paper: (128, 2048)}
 # What a state forgets over a text depends on length times dt: 64 times the steps of Mamba are over
@@ -43,7 +44,7 @@ TRAINED_STATES: dict[Scale, tuple[int, ...]] = {
 }
 TRAINED_ALPHAS: dict[Scale, tuple[float, ...]] = {
     Scale.minute: (1.0, 1024.0),
-    Scale.small: (1.0, 32.0, 1024.0),
+    Scale.small: (1.0, 64.0, 1024.0),
     Scale.paper: (1.0, 2.0**10, 2.0**12, 2.0**14),
 }
 RATES: dict[Scale, tuple[float, ...]] = {
@@ -81,20 +82,31 @@ Parts = dict[str, bool | None]
 MARGIN = 0.1
 
 
-def initialization_trainings(scale: Scale) -> Trainings:
-    """S6 and GLA-S6 on recall, by state size and alpha."""
+def initialization_trainings(scale: Scale) -> tuple[Trainings, ...]:
+    """S6 and GLA-S6 on recall, by state size and alpha.
+
+    What a state forgets over a text depends on its length over alpha, so that an alpha of the
+    paper's 2048 tokens is that much smaller here. S6 has it from its steps instead.
+    """
     base = recall_base(scale, *TASKS[scale])
-    axes: dict[str, list[Any]] = {
-        MIXERS: [["S6", "S6"], ["GLA-S6", "GLA-S6"]],
-        STATES: [[state, state] for state in TRAINED_STATES[scale]],
-        ALPHA: list(TRAINED_ALPHAS[scale]),
-        "learning_rate": list(RATES[scale]),
-        "seed": [0],
-    }
     model = {**base.get("model", {}), **SIZES[scale], **STEPS[scale]}
     # Measuring S6 takes as long as some steps of so small a model.
     seldom = {} if scale is Scale.paper else {"measure_every": None}
-    return Trainings("initialization", {**base, "model": model, **seldom}, axes)
+    stretches = {"S6": 1.0, "GLA-S6": TASKS[Scale.paper][1] / TASKS[scale][1]}
+    return tuple(
+        Trainings(
+            f"initialization-{mixer}",
+            {**base, "model": {**model, "mixers": [mixer, mixer]}, **seldom},
+            {
+                STATES: [[state, state] for state in TRAINED_STATES[scale]],
+                ALPHA: [alpha / stretch for alpha in TRAINED_ALPHAS[scale]],
+                "learning_rate": list(RATES[scale]),
+                "seed": [0],
+            },
+            {FEATURIZER: mixer, STRETCH: stretch},
+        )
+        for mixer, stretch in stretches.items()
+    )
 
 
 class Initialization(Experiment):
@@ -111,13 +123,13 @@ class Initialization(Experiment):
     setting = (
         "Noise: mixers of 128 channels on 256 tokens, five seeds. Recall: 8 pairs in 32 tokens, 32 "
         "channels, one head, states of 16 and 64, 1600 steps, two learning rates of which the "
-        "better counts, one seed. Steps dt of S6 are 64 times Mamba's, so that it forgets over 32 "
-        "tokens what it does over 2048. GLA-S6 has no such steps: over 32 tokens its alpha of 1, "
-        "32 and 1024 forget what 2^6, 2^11 and 2^16 forget over 2048."
+        "better counts, one seed. So that models forget over 32 tokens what the paper's do over "
+        "2048, steps dt of S6 are 64 times Mamba's, and GLA-S6, which has none, is built with 1/64 "
+        "of the alpha that is shown."
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
-        return (initialization_trainings(scale),)
+        return initialization_trainings(scale)
 
     def measure(self, work: Work) -> pd.DataFrame:
         import pandas as pd
@@ -147,17 +159,17 @@ class Initialization(Experiment):
 
     def _recall(self, work: Work) -> pd.DataFrame:
         """A row for each training: ESS before and after it, and its accuracy."""
-        (trainings,) = self.trainings(work.scale)
-        table = work.table(trainings)
+        sweeps = self.trainings(work.scale)
+        table = work.table(*sweeps)
         before = by_run(table[table["step"] == 0]).set_index("run")["entropy_ess"]
         runs = by_run(after_last_step(table))
         rows = runs.assign(
             part=ON_RECALL,
             trained_entropy_ess=runs["entropy_ess"],
             entropy_ess=runs["run"].map(before),
-            mixer=runs[MIXERS].str.split("+").str[0],
-            alpha=runs[ALPHA],
-            pairs=trainings.base["task"]["pairs"],
+            mixer=runs[FEATURIZER],
+            alpha=runs[ALPHA] * runs[STRETCH],
+            pairs=sweeps[0].base["task"]["pairs"],
         )
         kept = [PART, *NAMES, "pairs", "attainable", *OF_RECALL, TRAINED]
         return rows[kept]
