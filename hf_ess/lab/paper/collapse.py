@@ -11,14 +11,14 @@ from hf_ess.lab.paper.grid_rows import (
     KEYS,
     METRICS,
     RECURRENT,
+    RUN,
     SETTING,
     forgetful,
     grid_rows,
     model_styles,
-    sound,
 )
 from hf_ess.lab.paper.recall_grid import recall_grid
-from hf_ess.lab.paper.runs import after_last_step, with_best_rates
+from hf_ess.lab.paper.runs import after_last_step, complete, with_best_rates
 from hf_ess.lab.paper.verdicts import verdict_on
 from hf_ess.report.drawing import GREY, panel_grid
 
@@ -123,7 +123,7 @@ def _best(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
     ESS comes as a part of what is attainable. And what had to be left out, in words.
     """
-    whole, left_out = sound(rows, CERTAIN)
+    whole, left_out = complete(rows, CERTAIN, RUN)
     shares = whole.assign(**{name: whole[name] / whole["attainable"] for name in METRICS})
     last = shares[LAYER] == shares[LAYER].max()
     shares = shares.assign(**{LAST_MIXER: shares[DECIDING].where(last)})

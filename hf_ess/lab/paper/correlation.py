@@ -17,13 +17,13 @@ from hf_ess.lab.paper.grid_rows import (
     KEYS,
     METRICS,
     RECURRENT,
+    RUN,
     SETTING,
     TOLERANCES,
     grid_rows,
-    sound,
 )
 from hf_ess.lab.paper.recall_grid import recall_grid
-from hf_ess.lab.paper.runs import after_last_step, by_run, with_best_rates
+from hf_ess.lab.paper.runs import after_last_step, by_run, complete, with_best_rates
 from hf_ess.lab.paper.statistics import (
     Floats,
     bootstrap_interval,
@@ -76,7 +76,7 @@ class Correlation(Experiment):
         return runs[[*KEYS, "step", "accuracy", "test_loss", *METRICS, "verified"]]
 
     def judge(self, rows: pd.DataFrame) -> Finding:
-        whole, left_out = sound(rows, CERTAIN)
+        whole, left_out = complete(rows, CERTAIN, RUN)
         best = with_best_rates(whole, SETTING)
         ours = _by_kind(best)
         parts = {kind: of_it.leads() for kind, of_it in ours.items()}
@@ -95,7 +95,7 @@ class Correlation(Experiment):
         return Finding(verdict, words, _tables(best, ours, _by_kind(whole)))
 
     def draw(self, rows: pd.DataFrame) -> Figure:
-        whole, _ = sound(rows, CERTAIN)
+        whole, _ = complete(rows, CERTAIN, RUN)
         best = with_best_rates(whole, SETTING)
         figure, grid = panel_grid(
             "Accuracy after training by ESS and by TSS, each over the number of pairs (kv)",

@@ -15,13 +15,13 @@ from hf_ess.lab.paper.grid_rows import (
     FEATURIZERS,
     KEYS,
     RECURRENT,
+    RUN,
     TOLERANCES,
     grid_rows,
     model_styles,
-    sound,
 )
 from hf_ess.lab.paper.recall_grid import recall_grid
-from hf_ess.lab.paper.runs import by_run
+from hf_ess.lab.paper.runs import by_run, complete
 from hf_ess.lab.paper.statistics import Floats, bootstrap_interval, correlation, with_interval
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
 from hf_ess.report.drawing import GREY, panel_grid
@@ -161,7 +161,7 @@ def _learned(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Runs with a course, whether ESS drops and rises in them; and on the others a sentence."""
     runs = rows[rows[KIND] == OF_RUN]
     runs = runs.astype(dict.fromkeys(("width", "heads", "pairs", "seed"), int))
-    runs, left_out = sound(runs, ["ess_first", "ess_lowest", "ess_last"])
+    runs, left_out = complete(runs, ["ess_first", "ess_lowest", "ess_last"], RUN)
     moves = runs["most_accuracy"] - runs["least_accuracy"] >= LEARNS
     flat = runs[~moves]["featurizer"].value_counts(sort=False)
     counted = ", ".join(f"{kind} {flat[kind]}" for kind in FEATURIZERS if kind in flat)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.lab.paper.recall_grid import recall_grid
@@ -30,6 +29,7 @@ METRICS = (ENTROPY, *TOLERANCES.values())
 CERTAIN = METRICS[:3]
 # What makes two runs differ in more than learning rate and seed.
 SETTING = ["model", "width", "heads", "pairs"]
+RUN = [*SETTING, RATE, "seed"]
 KEYS = ["featurizer", "beta", *SETTING, "length", RATE, "seed", "state_size"]
 MIXERS, BETA = "model.mixers", "model.decay_temperature"
 WIDTH, HEADS = "model.hidden_size", "model.num_attention_heads"
@@ -87,19 +87,6 @@ def mean_position(length: int) -> float:
     return sum(positions) / len(positions)
 
 
-def sound(rows: pd.DataFrame, values: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """Rows of runs that are verified and lack no value in any, and a sentence on the others.
-
-    The sentence names them, and is empty if there are none.
-    """
-    runs = [*SETTING, RATE, "seed"]
-    whole = rows["verified"].astype(bool) & rows[list(values)].notna().all(axis=1)
-    whole = whole.groupby([rows[name] for name in runs]).transform("all")
-    left_out = rows[~whole].drop_duplicates(runs).to_dict("records")
-    names = "; ".join(_named(run) for run in left_out)
-    return rows[whole], f" Left out, since not verified or not measured: {names}." if names else ""
-
-
 def forgetful(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each featurizer with decays only the models that forget fastest."""
     fastest = rows.groupby("featurizer")["beta"].transform("min")
@@ -119,10 +106,3 @@ def model_styles(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
         }
         for model, kind, is_slow in models[["model", "featurizer", "slow"]].itertuples(index=False)
     }
-
-
-def _named(run: dict[Any, Any]) -> str:
-    return (
-        f"{run['model']}, width {run['width']}, {run['heads']} heads, {run['pairs']} pairs, "
-        f"rate {run[RATE]:g}, seed {run['seed']}"
-    )

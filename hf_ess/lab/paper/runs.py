@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,16 +51,30 @@ def with_best_rates(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame
 def complete(
     rows: pd.DataFrame, values: Sequence[str], names: Sequence[str]
 ) -> tuple[pd.DataFrame, str]:
-    """Rows that lack none of some values, and a sentence on the others, empty if there are none.
+    """Rows of runs that lack nothing in any of them, and a sentence on the others.
 
     Args:
-        rows: any.
+        rows: any; if they have a column `verified`, it must be true.
         values: columns that must be there.
-        names: columns that tell a reader which row it is.
+        names: columns that set one run apart from others.
+
+    Returns:
+        The rows, and the sentence; it names every run that is left out, and is empty if none is.
     """
-    whole = rows[list(values)].notna().all(axis=1)
-    left_out = [
-        ", ".join(f"{name} {row[name]}" for name in names)
-        for row in rows[~whole].to_dict("records")
-    ]
-    return rows[whole], f" Left out, not measured: {'; '.join(left_out)}." if left_out else ""
+    present = rows[list(values)].notna().all(axis=1)
+    if "verified" in rows:
+        present &= rows["verified"].eq(True)
+    groups = present.groupby([rows[name] for name in names], dropna=False)
+    whole = groups.transform("all").astype(bool)
+    left_out = rows[~whole].drop_duplicates(list(names)).to_dict("records")
+    shown = "; ".join(_named(row, names) for row in left_out)
+    return rows[whole], f" Left out, not measured or not verified: {shown}." if shown else ""
+
+
+def _named(row: dict[Any, Any], names: Sequence[str]) -> str:
+    words = {name.rpartition(".")[2].replace("_", " "): row[name] for name in names}
+    return ", ".join(
+        f"{word} {value if isinstance(value, str) else format(value, 'g')}"
+        for word, value in words.items()
+        if value == value
+    )

@@ -103,7 +103,7 @@ def test_a_run_lacking_one_layer_is_left_out_whole():
     finding = COLLAPSE.judge(rows)
     assert finding.verdict is Verdict.partly
     assert finding.words.endswith(
-        "WLA (beta 0.25), width 32, 2 heads, 8 pairs, rate 0.002, seed 0."
+        "model WLA (beta 0.25), width 32, heads 2, pairs 8, learning rate 0.002, seed 0."
     )
     accuracy = finding.tables["Accuracy"].set_index(["model", "TSS"])
     assert accuracy.loc[("WLA (beta 0.25)", "16"), "kv 8"] == ""

@@ -122,7 +122,7 @@ def test_runs_without_a_value_are_named():
     rows = _rows(_per_pair)
     rows.loc[3, "entropy_ess"] = np.nan
     words = CORRELATION.judge(rows).words
-    assert words.endswith("measured: LA, width 32, 8 heads, 2 pairs, rate 0.002, seed 0.")
+    assert words.endswith("heads 8, pairs 2, learning rate 0.002, seed 0.")
 
 
 @pytest.mark.parametrize("column", [0, 1])

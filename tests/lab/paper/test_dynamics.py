@@ -118,7 +118,7 @@ def test_unverified_runs_are_named():
     rows = _rows(0.95)
     rows.loc[0, "verified"] = False
     finding = DYNAMICS.judge(rows)
-    assert finding.words.endswith("measured: LA, width 32, 8 heads, 8 pairs, rate 0.002, seed 0.")
+    assert finding.words.endswith("heads 8, pairs 8, learning rate 0.002, seed 0.")
     table = finding.tables[MOVEMENT].set_index(["models", "memory-constrained"])
     assert table.loc[("LA", "yes"), "drops"] == "3 of 3"
     assert table.loc[("LA", "no"), "step of the lowest, median"] == "300"

@@ -138,10 +138,10 @@ def test_what_was_not_measured_is_named():
     on_noise = (rows["part"] == "noise") & (rows["mixer"] == "GLA") & (rows["seed"] == 1)
     rows.loc[on_noise, "entropy_ess"] = None
     finding = INITIALIZATION.judge(rows)
-    assert "not measured: mixer S6, alpha 32.0, state_size 64, learning_rate 0.002, seed 0." in (
+    assert "not verified: mixer S6, alpha 32, state size 64, learning rate 0.002, seed 0." in (
         finding.words
     )
-    assert "mixer GLA, alpha 1.0, state_size 16, seed 1; " in finding.words
+    assert "mixer GLA, alpha 1, state size 16, seed 1; " in finding.words
     assert "Not decided: the ESS of GLA grows with its state." in finding.words
 
 

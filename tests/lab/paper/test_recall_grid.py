@@ -10,7 +10,7 @@ from scipy import stats
 
 from hf_ess.lab import Reproduction, reproduce
 from hf_ess.lab.paper.experiment import Scale, Verdict
-from hf_ess.lab.paper.grid_rows import forgetful, sound
+from hf_ess.lab.paper.grid_rows import forgetful
 from hf_ess.lab.paper.recall_grid import recall_grid
 from hf_ess.lab.sweep_points import points_of
 
@@ -119,26 +119,6 @@ def test_rows_of_collapse(minute, log):
     shown = table[table["model"] == "GLA (beta 0.25)"]["kv 2"].astype(float)
     means = shares.groupby(last["model.num_attention_heads"]).mean()[[16, 4]]
     np.testing.assert_allclose(shown, means, atol=0.00501)
-
-
-def test_a_run_with_an_unverified_layer_is_named_and_left_out():
-    run = {"width": 32, "heads": 4, "pairs": 8, "learning_rate": 2e-3, "seed": 0, "ess": 1.0}
-    rows = pd.DataFrame(
-        [
-            run | {"model": "LA", "verified": True},
-            run | {"model": "LA", "verified": False},
-            run | {"model": "SA", "verified": True},
-            run | {"model": "WLA", "verified": True, "ess": None},
-        ]
-    )
-    whole, words = sound(rows, ["ess"])
-    assert list(whole["model"]) == ["SA"]
-    assert words == (
-        " Left out, since not verified or not measured: "
-        "LA, width 32, 4 heads, 8 pairs, rate 0.002, seed 0; "
-        "WLA, width 32, 4 heads, 8 pairs, rate 0.002, seed 0."
-    )
-    assert sound(whole, ["ess"])[1] == ""
 
 
 def test_those_that_forget_fastest():

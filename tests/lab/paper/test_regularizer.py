@@ -197,7 +197,7 @@ def test_what_was_not_measured_is_named():
     lacks = (rows["featurizer"] == "LA") & (rows["part"] == "trained") & (rows["seed"] == 1)
     rows.loc[lacks, "accuracy"] = None
     finding = REGULARIZER.judge(rows)
-    assert "not measured: featurizer LA, term none, learning_rate 0.003, seed 1." in finding.words
+    assert "not verified: featurizer LA, term none, learning rate 0.003, seed 1." in finding.words
     # One seed has no standard error.
     assert finding.verdict is Verdict.undecidable
 

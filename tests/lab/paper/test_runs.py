@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hf_ess.lab.paper.runs import by_run
+from hf_ess.lab.paper.runs import by_run, complete
 
 
 def test_a_mean_over_layers_needs_them_all():
@@ -30,3 +30,29 @@ def test_a_mean_over_layers_needs_them_all():
         columns=["run", "step", "accuracy", "state_size", "entropy_ess", "verified"],
     )
     pd.testing.assert_frame_equal(rows, expected)
+
+
+def test_a_run_that_lacks_something_in_one_layer_is_named_and_left_out():
+    run = {"model.mixers": "LA", "beta": None, "learning_rate": 2e-3, "seed": 0, "ess": 1.0}
+    rows = pd.DataFrame(
+        [
+            run | {"verified": True},
+            run | {"verified": False},
+            run | {"seed": 1, "verified": True},
+            run | {"seed": 2, "verified": True, "ess": None},
+            run | {"seed": 3, "verified": None},
+            run | {"seed": 4, "verified": True, "beta": 16.0, "ess": None},
+        ]
+    )
+    names = ["model.mixers", "beta", "learning_rate", "seed"]
+    whole, words = complete(rows, ["ess"], names)
+    assert list(whole["seed"]) == [1]
+    assert words == (
+        " Left out, not measured or not verified: "
+        "mixers LA, learning rate 0.002, seed 0; mixers LA, learning rate 0.002, seed 2; "
+        "mixers LA, learning rate 0.002, seed 3; "
+        "mixers LA, beta 16, learning rate 0.002, seed 4."
+    )
+    assert complete(whole, ["ess"], names)[1] == ""
+    assert len(complete(rows.drop(columns="verified"), ["ess"], names)[0]) == 4
+    assert complete(rows[:0], ["ess"], names)[1] == ""
