@@ -91,9 +91,9 @@ class Dynamics(Experiment):
         }
         words = (
             "Medians of the correlation of accuracy and entropy-ESS within memory-constrained runs "
-            f"(how many reach {STRONG}): {'; '.join(shares.values())}. ESS drops by more than "
-            f"{CHANGE:.0%} at first in {_counted(runs, RECURRENT, 'drop')} recurrent runs, and "
-            f"ends more than {CHANGE:.0%} above its start in "
+            f"(how many reach {STRONG}): {'; '.join(shares.values())}. ESS falls more than "
+            f"{CHANGE:.0%} below its start at some step of {_counted(runs, RECURRENT, 'drop')} "
+            f"recurrent runs, and ends more than {CHANGE:.0%} above its start in "
             f"{_counted(runs, (ATTENTION,), 'rise')} runs of attention, where it drops in "
             f"{_counted(runs, (ATTENTION,), 'drop')}. The correlation of the tolerance-ESS (1e-3) "
             f"is negative in {_negative(runs)}.{left_out}"
@@ -192,10 +192,8 @@ def _middle(values: Floats) -> float:
 
 
 def _reaches(values: pd.Series[float]) -> bool | None:
-    """Whether the median is strong; None where it is not, but its interval holds the limit."""
-    if _median(values) >= STRONG:
-        return True
-    return None if beyond(_median_interval(values), STRONG) is None else False
+    """Whether the median is strong; None where its interval holds the limit."""
+    return beyond(_median_interval(values), STRONG)
 
 
 def _mostly(runs: pd.DataFrame, name: str) -> bool | None:

@@ -39,7 +39,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
 def bootstrap_interval(
     statistic: Callable[..., float], *columns: ArrayLike, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """An interval of 95 % of a statistic, by resampling rows; draws without a value are left out.
+    """An interval of 95 % of a statistic, by resampling rows.
 
     Args:
         statistic: of the columns.
@@ -48,7 +48,9 @@ def bootstrap_interval(
         seed: of them.
 
     Returns:
-        Its ends; NaN if there are no rows, or no draw has a value.
+        Its ends; NaN of fewer than two rows, which say nothing of their spread, and where too many
+        draws have no value (as correlations of rows that are all the same), since an interval of
+        the others would be too narrow.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
     (percentiles).
@@ -59,13 +61,13 @@ def bootstrap_interval(
         True
     """
     arrays = [np.asarray(column, float) for column in columns]
-    if not len(arrays[0]):
+    if len(arrays[0]) < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
     rows = generator.integers(len(arrays[0]), size=(draws, len(arrays[0])))
     found = np.array([statistic(*(array[row] for array in arrays)) for row in rows])
     found = found[np.isfinite(found)]
-    if not len(found):
+    if len(found) < LEVEL * draws:
         return float("nan"), float("nan")
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -84,16 +84,15 @@ class Work:
     def table(self, *sweeps: Trainings) -> pd.DataFrame:
         """The rows of `SweepResult.table` of some sweeps, one below the other, with their labels.
 
+        Layers that could not be verified are among them, without ESS.
+
         Raises:
-            ReportError: a layer could not be verified; a mean would leave it out silently.
             HfEssError: as `trained`.
         """
         import pandas as pd
 
         tables = [self.trained(one).table.assign(**one.labels) for one in sweeps]
-        table = pd.concat(tables, ignore_index=True)
-        _check_verified(table)
-        return table
+        return pd.concat(tables, ignore_index=True)
 
     def pieces(
         self, function: Callable[..., Any], arguments: Mapping[str, Mapping[str, Any]]
@@ -123,17 +122,6 @@ class Work:
         records = {name: _read(place, name) for name in arguments}
         self.seconds += sum(record[SECONDS] for record in records.values())
         return {name: record[RESULT] for name, record in records.items()}
-
-
-def _check_verified(table: pd.DataFrame) -> None:
-    unverified = table[table["index"].notna() & (table["verified"] != True)]  # noqa: E712 - or NaN
-    if len(unverified):
-        first = unverified.iloc[0]
-        raise ReportError(
-            f"The operator of layer {first['index']:g} ({first['mixer']}) at step {first['step']} "
-            f"of {first['run']!r} was not verified, and {len(unverified) - 1} others.",
-            fix="Train that run with dtype float64, or leave it out.",
-        )
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

@@ -32,6 +32,14 @@ def test_no_correlation_of_what_does_not_change():
     assert np.isnan(bootstrap_interval(correlation, [1, 1], [1, 2])).all()
 
 
+def test_too_few_rows_have_no_interval():
+    # Half of the draws of two rows are one row twice; the other half always correlates by 1.
+    assert np.isnan(bootstrap_interval(correlation, [1, 2], [1, 3])).all()
+    assert np.isnan(bootstrap_interval(np.mean, [0.7])).all()
+    assert np.isnan(bootstrap_interval(np.mean, [])).all()
+    assert bootstrap_interval(np.mean, [0.2, 0.7]) == (0.2, 0.7)
+
+
 def test_interval_of_a_mean():
     values = np.random.default_rng(0).normal(size=400)
     low, high = bootstrap_interval(lambda x: float(np.mean(x)), values, draws=4000)
