@@ -15,7 +15,7 @@ from hf_ess.lab.paper.statistics import (
     with_interval,
 )
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
-from hf_ess.report.drawing import COLOURS, empty_figure
+from hf_ess.report.drawing import COLOURS, MARKS, panel_grid
 from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
@@ -103,16 +103,27 @@ class Hybrids(Experiment):
 
     def draw(self, rows: pd.DataFrame) -> Figure:
         best, _ = _best(rows)
-        figure, (axes,) = empty_figure(
-            "Hybrids: accuracy by the largest ESS of attention", (7, 4), 1
+        figure, [[bars, points]] = panel_grid(
+            "Hybrids of four mixers: accuracy, and the largest ESS of their attention",
+            (10, 4),
+            (1, 2),
         )
-        for number, (mixers, runs) in enumerate(best.groupby(MIXERS, sort=False)):
-            colour = COLOURS[number % len(COLOURS)]
-            where = runs[LARGEST].fillna(0)
-            axes.scatter(where, runs["accuracy"], color=colour, label=str(mixers))
-        axes.set(xlabel="largest entropy-ESS among the attention layers (0: none)")
-        axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
-        axes.legend(fontsize=8)
+        styles = {
+            str(mixers): {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number // 3]}
+            for number, mixers in enumerate(best[MIXERS].unique())
+        }
+        for place, (mixers, style) in enumerate(styles.items()):
+            accuracies = best.loc[best[MIXERS] == mixers, "accuracy"]
+            bars.barh(place, accuracies.mean(), color=style["color"], alpha=0.4)
+            bars.plot(accuracies, [place] * len(accuracies), linestyle="", **style)
+        bars.set_yticks(range(len(styles)), list(styles))
+        bars.invert_yaxis()
+        bars.set(xlabel="accuracy, better learning rate (dots: seeds)", xlim=(0, 1.03))
+        for mixers, style in styles.items():
+            runs = rows[rows[MIXERS] == mixers]
+            points.scatter(runs[LARGEST].fillna(0), runs["accuracy"], alpha=0.7, **style)
+        points.set(xlabel="largest entropy-ESS among the attention layers (0: none), all runs")
+        points.set(ylabel="accuracy", ylim=(-0.03, 1.03))
         return figure
 
 

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from hf_ess.analysis.processes import team_of
 from hf_ess.errors import ReportError
+from hf_ess.lab.folders import sole_user
 from hf_ess.lab.paper.experiment import Scale, Trainings
+from hf_ess.lab.paper.pieces import RESULT, SECONDS, computed
 from hf_ess.lab.sweep import SweepResult, sweep
 from hf_ess.lab.training_state import replace_file
-from hf_ess.lab.workers import places
-from hf_ess.launch import launched_processes, without_launcher
 from hf_ess.progress import progress_bar
 from hf_ess.report.records import plain
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue
-
     import pandas as pd
 
-TRAININGS, PIECES = "trainings", "pieces"
-ARGUMENTS, RESULT, SECONDS = "arguments", "result", "seconds"
+TRAININGS, PIECES, ARGUMENTS = "trainings", "pieces", "arguments"
 # A piece that returns a mapping with it is made again at the next call.
 FAILED = "failed"
 
@@ -105,23 +98,51 @@ class Work:
             arguments: by the names of pieces, which are names of files.
 
         Raises:
+            InvalidInputError: another process measures in the folder.
+            ProcessFailedError: a process ended without a word.
             HfEssError: what the function raises.
         """
         place = self.folder / self.name / PIECES
         with team_of("auto", on_cpu=True) as team:
-            own = dict(list(arguments.items())[team.rank :: team.size])
-            left = {name: given for name, given in own.items() if not _is_known(place, name, given)}
-            shows = self.progress and team.rank == 0
-            with progress_bar(len(own), "Measuring", enabled=shows, unit="piece") as bar:
-                bar.update(len(own) - len(left))
-                for name, piece in _computed(function, left, self.processes):
-                    record = {ARGUMENTS: plain(dict(left[name])), **piece}
-                    replace_file(place / f"{name}.json", json.dumps(record, indent=1).encode())
-                    bar.update(1)
-            team.combined(None, lambda _: None)
+            team.agree(" ".join(arguments))
+            first = team.rank == 0
+            with sole_user(place) if first else nullcontext():
+                own = dict(list(arguments.items())[team.rank :: team.size])
+                self._make(function, own, place, progress=self.progress and first)
+                team.combined(None, lambda _: None)
         records = {name: _read(place, name) for name in arguments}
         self.seconds += sum(record[SECONDS] for record in records.values())
         return {name: record[RESULT] for name, record in records.items()}
+
+    def _make(
+        self,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Mapping[str, Any]],
+        place: Path,
+        *,
+        progress: bool,
+    ) -> None:
+        """Writes the pieces that are not there."""
+        written = {name: self._written(given) for name, given in arguments.items()}
+        left = {
+            name: given
+            for name, given in arguments.items()
+            if self._written(_made_of(place, name)) != written[name]
+        }
+        with progress_bar(len(arguments), "Measuring", enabled=progress, unit="piece") as bar:
+            bar.update(len(arguments) - len(left))
+            for name, piece in computed(function, left, self.processes):
+                record = {ARGUMENTS: written[name], **piece}
+                replace_file(place / f"{name}.json", json.dumps(record, indent=1).encode())
+                bar.update(1)
+
+    def _written(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as they are remembered: a folder that was moved holds the same trainings."""
+        inside = f"{self.folder}{os.sep}"
+        return {
+            name: value.removeprefix(inside) if isinstance(value, str) else plain(value)
+            for name, value in arguments.items()
+        }
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -129,52 +150,11 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def _is_known(folder: Path, name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a piece was made of the same arguments, and did not fail."""
+def _made_of(folder: Path, name: str) -> dict[str, Any]:
+    """The arguments of a piece; none if there is no piece, or it failed."""
     try:
         record = _read(folder, name)
         failed = isinstance(record[RESULT], dict) and FAILED in record[RESULT]
-        return not failed and bool(record[ARGUMENTS] == plain(dict(arguments)))
+        return {} if failed else dict(record[ARGUMENTS])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _computed(
-    function: Callable[..., Any],
-    arguments: Mapping[str, Mapping[str, Any]],
-    processes: int | None,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and pieces as they get done."""
-    if not arguments:
-        return
-    environments = places("auto", 1, processes)[: len(arguments)]
-    if len(environments) == 1 and launched_processes()[1] == 1:
-        for name, given in arguments.items():
-            yield name, _timed(function, given)
-        return
-    context = get_context("spawn")  # a fork would share the state of threads and GPUs
-    free = context.SimpleQueue()
-    for environment in environments:
-        free.put(environment)
-    with ProcessPoolExecutor(len(environments), context, _settle, (free,)) as pool:
-        begun = {pool.submit(_timed, function, given): name for name, given in arguments.items()}
-        try:
-            for future in as_completed(begun):
-                yield begun[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _settle(free: SimpleQueue[dict[str, str]]) -> None:
-    """A new process takes one of the places."""
-    kept = without_launcher() | free.get()
-    os.environ.clear()
-    os.environ.update(kept)
-    torch.set_num_threads(1)
-
-
-def _timed(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    began = time.perf_counter()
-    result = plain(function(**arguments))
-    return {RESULT: result, SECONDS: round(time.perf_counter() - began, 3)}
+        return {}

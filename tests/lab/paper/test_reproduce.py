@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pandas as pd
 import pytest
 from lab.in_this_process import train_here
-from lab.paper.tiny_experiment import Tiny, squared
+from lab.paper.tiny_experiment import LONG, Tiny, sleeping, squared, where_from
 from launching import torchrun
 
-from hf_ess.errors import InvalidInputError, ReportError
+from hf_ess.errors import InvalidInputError, ProcessFailedError, ReportError
 from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce
+from hf_ess.lab.folders import sole_user
 from hf_ess.lab.paper.experiment import Scale, Trainings, Verdict
+from hf_ess.lab.paper.pieces import computed
 from hf_ess.lab.paper.work import Work
 from hf_ess.lab.sweep_points import points_of
 
@@ -28,6 +32,18 @@ def tiny(monkeypatch, tmp_path):
     marks.mkdir()
     monkeypatch.setitem(EXPERIMENTS, "tiny", Tiny(marks))
     return marks
+
+
+def _written(folder):
+    return json.loads((folder / "tiny" / "pieces" / "a.json").read_text())
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _made(tmp_path, **options):
@@ -120,6 +136,44 @@ def test_an_error_of_a_piece_is_raised_and_others_are_kept(tmp_path):
     assert json.loads((tmp_path / "tiny" / "pieces" / "a.json").read_text())["result"] == {
         "square": 4
     }
+
+
+def test_a_moved_folder_keeps_its_pieces(tmp_path):
+    def pieces(folder):
+        work = Work(folder, "tiny", Scale.small, processes=1, progress=False)
+        source = str(folder / "trainings" / "run")
+        return work.pieces(where_from, {"a": {"source": source}})
+
+    first = pieces(tmp_path / "here")
+    assert first["a"] == str(tmp_path / "here" / "trainings" / "run")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert pieces(tmp_path / "there") == first
+    assert (
+        "here" not in json.loads((tmp_path / "there/tiny/pieces/a.json").read_text())["arguments"]
+    )
+
+
+def test_one_process_at_a_time_measures_in_a_folder(tmp_path):
+    work = Work(tmp_path, "tiny", Scale.small, processes=1, progress=False)
+    with (
+        sole_user(tmp_path / "tiny" / "pieces"),
+        pytest.raises(InvalidInputError, match="Another process"),
+    ):
+        work.pieces(where_from, {"a": {"source": "there"}})
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("raises", ZeroDivisionError), ("ends", ProcessFailedError)]
+)
+def test_an_error_ends_the_other_processes(tmp_path, how, error):
+    given = {name: {"folder": str(tmp_path), "how": name} for name in ("sleeps", how)}
+    began = time.monotonic()
+    with pytest.raises(error):
+        list(computed(sleeping, given, processes=2))
+    sleeps = int((tmp_path / "sleeps").read_text())
+    while is_alive(sleeps):
+        assert time.monotonic() - began < LONG / 2
+        time.sleep(0.05)
 
 
 def test_processes_of_a_launcher_share_the_work(tiny, tmp_path):

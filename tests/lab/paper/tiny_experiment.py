@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -15,6 +17,27 @@ def squared(number, folder):
     with open(os.path.join(folder, f"computed-{number}"), "a") as file:
         file.write(f"{os.getpid()} {os.environ.get('RANK')}\n")
     return {"square": number**2}
+
+
+def where_from(source):
+    """A piece that says what it was made of."""
+    return source
+
+
+LONG = 120
+
+
+def sleeping(folder, how):
+    """A piece that takes long, or raises, or takes its process along, once another sleeps."""
+    mark = Path(folder) / "sleeps"
+    if how == "sleeps":
+        mark.write_text(str(os.getpid()))
+        time.sleep(LONG)
+    while not mark.exists() or not mark.read_text():
+        time.sleep(0.05)
+    if how == "raises":
+        raise ZeroDivisionError
+    os._exit(3)
 
 
 class Tiny(Experiment):
