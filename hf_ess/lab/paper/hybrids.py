@@ -122,7 +122,7 @@ class Hybrids(Experiment):
         for mixers, style in styles.items():
             runs = rows[rows[MIXERS] == mixers]
             points.scatter(runs[LARGEST].fillna(0), runs["accuracy"], alpha=0.7, **style)
-        points.set(xlabel="largest entropy-ESS among the attention layers (0: none), all runs")
+        points.set(xlabel="largest entropy-ESS of attention, all runs (0: none)")
         points.set(ylabel="accuracy", ylim=(-0.03, 1.03))
         return figure
 

@@ -99,8 +99,12 @@ def test_seeds_of_a_hybrid_are_one_row():
 
 def test_figure_names_every_hybrid():
     points = [(mixers, 2e-3, ess / 5, ess, 1) for ess, mixers in enumerate(FIVE)]
-    (axes,) = HYBRIDS.draw(rows_of(points)).axes
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == set(FIVE)
+    bars, runs = HYBRIDS.draw(rows_of(points)).axes
+    assert [text.get_text() for text in bars.get_yticklabels()] == FIVE
+    assert [bar.get_width() for bar in bars.patches] == [ess / 5 for ess in range(5)]
+    assert [tuple(dots.get_offsets()[0]) for dots in runs.collections] == [
+        (ess, ess / 5) for ess in range(5)
+    ]
 
 
 def test_places():
