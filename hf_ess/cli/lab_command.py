@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,32 +137,61 @@ def reproduce(
 ) -> None:
     """Reproduce, or contradict, a result of the paper: trainings, rows, a verdict and a figure.
 
-    Goes on where it was ended. Under torchrun the processes share the trainings.
+    Goes on where it was ended. Under torchrun the processes share the trainings. Of all, one that
+    fails does not end the others, and the status is 1 in the end.
     """
-    from hf_ess.lab import EXPERIMENTS, SweepInterrupted
+    from hf_ess.lab import EXPERIMENTS
     from hf_ess.lab import reproduce as reproduce_result
     from hf_ess.launch import launched_processes
 
-    for one in EXPERIMENTS if name == ALL else (name,):
-        try:
-            made = reproduce_result(
-                one, scale=scale, out=out, models=tuple(models or ()), processes=processes
-            )
-        except SweepInterrupted as interruption:
-            print(interruption, file=sys.stderr)
-            raise
-        if launched_processes()[0] == 0:
+    def make(one: str) -> Reproduction:
+        return reproduce_result(
+            one, scale=scale, out=out, models=tuple(models or ()), processes=processes
+        )
+
+    rank, launched = launched_processes()
+    names = list(EXPERIMENTS) if name == ALL else [name]
+    # Processes that share work have to end together.
+    goes_on = name == ALL and launched == 1
+    found = []
+    for one in names:
+        made = _reproduced(make, one, goes_on=goes_on)
+        if made is not None and rank == 0:
+            found.append(made.to_dict())
             _print_reproduction(made, output)
             print(f"wrote {out / made.scale.value / one}", file=sys.stderr)
+    if rank > 0:
+        return
+    if output is Format.json:
+        _print_json(found if name == ALL else found[0])
+    if len(found) < len(names):
+        raise typer.Exit(1)
+
+
+def _reproduced(
+    make: Callable[[str], Reproduction], name: str, *, goes_on: bool
+) -> Reproduction | None:
+    """None if it failed with an error that need not be one of the others."""
+    from hf_ess.errors import HfEssError, InvalidInputError
+    from hf_ess.lab import SweepInterrupted
+
+    try:
+        return make(name)
+    except SweepInterrupted as interruption:
+        print(interruption, file=sys.stderr)
+        raise
+    except HfEssError as error:
+        if not goes_on or isinstance(error, InvalidInputError):
+            raise
+        print(f"error: {name}: {error}", file=sys.stderr)
+        return None
 
 
 def _print_reproduction(made: Reproduction, output: Format) -> None:
-    if output is Format.json:
-        _print_json(made.to_dict())
-        return
     from hf_ess.lab.tables import reproduction_tables
 
-    _print_tables(reproduction_tables(made))
+    if output is Format.table:
+        _print_tables(reproduction_tables(made))
 
 
 def _print_result(result: RunResult, output: Format) -> None:
@@ -184,7 +213,7 @@ def _print_sweep(result: SweepResult, output: Format) -> None:
         _print_tables([table_of(rows)])
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def _print_json(document: dict[str, Any] | list[dict[str, Any]]) -> None:
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 

@@ -10,6 +10,7 @@ from lab.in_this_process import train_here
 from lab.paper.tiny_experiment import Tiny
 from lab.small_runs import small_config
 
+from hf_ess.errors import ReportError
 from hf_ess.lab import EXPERIMENTS, SweepInterrupted, TrainingInterrupted
 
 
@@ -125,19 +126,42 @@ def test_reproduce(run_command, tmp_path, here, monkeypatch):
     assert record["verdict"] == "reproduced"
 
 
-def test_reproduce_all(run_command, tmp_path, here, monkeypatch):
+class Broken(Tiny):
+    """A piece of the paper that cannot be measured."""
+
+    def measure(self, work):
+        raise ReportError("No model could be measured.")
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """Three experiments in place of all, the second of which fails."""
     for name in list(EXPERIMENTS):
         monkeypatch.delitem(EXPERIMENTS, name)
-    for name in ("tiny", "tinier"):
-        experiment = Tiny()
+    for name, experiment in {"tiny": Tiny(), "broken": Broken(), "tinier": Tiny()}.items():
         experiment.name = name
         monkeypatch.setitem(EXPERIMENTS, name, experiment)
-    status, said, _ = run_command("lab", "reproduce", "all", "--out", tmp_path, "--scale", "minute")
-    assert status == 0
+
+
+def test_reproduce_all(run_command, tmp_path, here, three):
+    arguments = ["lab", "reproduce", "all", "--out", tmp_path, "--scale", "minute"]
+    status, said, messages = run_command(*arguments)
+    assert status == 1
     assert said.count("Squares are squares") == 2
+    assert "error: broken: No model could be measured." in messages
     assert sorted(path.name for path in (tmp_path / "minute").iterdir()) == [
         *("tinier", "tiny", "trainings")
     ]
+    EXPERIMENTS.pop("broken")
+    status, said, _ = run_command(*arguments, "--format", "json")
+    assert status == 0
+    assert [record["name"] for record in json.loads(said)] == ["tiny", "tinier"]
+
+
+def test_reproduce_all_says_once_what_is_wrong_for_all(run_command, tmp_path, three):
+    status, said, messages = run_command("lab", "reproduce", "all", "--scale", "large")
+    assert (status, said) == (1, "")
+    assert messages.count("There is no scale 'large'") == 1
 
 
 def test_reproduce_names_what_there_is(run_command, tmp_path):

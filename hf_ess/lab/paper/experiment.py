@@ -80,6 +80,7 @@ class Experiment(ABC):
         source: where the paper has it.
         claim: the paper's figures.
         setting: what is other here at the small scale, and why.
+        on_models: whether it measures language models, which a user may name.
     """
 
     name: ClassVar[str]
@@ -87,6 +88,7 @@ class Experiment(ABC):
     source: ClassVar[str]
     claim: ClassVar[str]
     setting: ClassVar[str]
+    on_models: ClassVar[bool] = False
 
     def trainings(self, scale: Scale) -> Sequence[Trainings]:
         """The sweeps whose runs are needed."""

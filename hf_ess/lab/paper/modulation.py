@@ -32,6 +32,7 @@ from hf_ess.lab.paper.work import FAILED
 from hf_ess.modulation.plot import curve_panel
 from hf_ess.modulation.prompts import PERIOD
 from hf_ess.report.drawing import panel_grid
+from hf_ess.report.local_paths import without_local_paths
 from hf_ess.report.text import shortened
 from hf_ess.report.token_labels import drawable
 
@@ -51,7 +52,7 @@ MODELS: dict[Scale, tuple[str, ...]] = {
         "microsoft/phi-2",
         "microsoft/Phi-3-mini-4k-instruct",
         "mistralai/Mistral-7B-v0.1",
-        "mistralai/Mistral-7B-v0.2",
+        "mistral-community/Mistral-7B-v0.2",
         "meta-llama/Meta-Llama-3-8B-Instruct",
     ),
 }
@@ -65,6 +66,7 @@ FEW_CHARACTERS = 2000
 class StateModulation(Experiment):
     """Total ESS of language models at separators of unrelated texts."""
 
+    on_models = True
     name = "modulation"
     title = "Language models let their state go at end-of-text tokens"
     source = "section 5.3, appendices D.8 and E.5"
@@ -153,7 +155,8 @@ def _by_shown_name(sources: Sequence[str]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for source in dict.fromkeys(sources):
-        name = Path(source).resolve().name if os.path.exists(source) else source
+        here = os.path.exists(source)
+        name = Path(source).resolve().name if here else without_local_paths(source)
         if name in names:
             raise InvalidInputError(
                 f"Two of the models are called {name!r}.", fix="Rename one of the folders."
@@ -169,7 +172,14 @@ def _piece(source: str, text: str) -> str:
 def _named(model: str, piece: str, found: Rows | dict[str, str]) -> Rows:
     """Rows with the name of the model; one that says why there are none."""
     if isinstance(found, dict):
-        return [{KIND: FAILURE, "model": model, "text": piece, REASON: found[FAILED]}]
+        return [
+            {
+                KIND: FAILURE,
+                "model": model,
+                "text": piece,
+                REASON: without_local_paths(found[FAILED]),
+            }
+        ]
     return [{KIND: row[KIND], "model": model, **row} for row in found]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,16 @@ def reproduce(
             two cores at most), or "paper" (the paper's own sizes, for GPUs).
         out: folder; the experiment's own is `out/scale/name`, with `results.csv`, `finding.json`
             and `figure.png`.
-        models: language models for the experiments on those, Hub ids or folders; by default those
-            of the scale.
+        models: language models for the experiments on those (the others take none), Hub ids or
+            folders; by default those of the scale.
         processes: how many at a time; None for one for each GPU, or core.
         progress: show bars on stderr.
 
     Raises:
         InvalidInputError: no such experiment or scale, or another process works in the folder.
-        ReportError: a training failed, or the folder is damaged.
+        ReportError: a training failed, no model could be measured, or the folder is damaged.
+        ProcessFailedError: a process that measured ended without a word, or another of the
+            processes that share the runs failed.
         OutputPathError: the folder cannot be written.
         SweepInterrupted: Ctrl-C, or SIGTERM, during trainings.
 
@@ -61,7 +64,8 @@ def reproduce(
         check_whole("processes", processes, 1)
     size = Scale(scale)
     folder = Path(out) / size.value
-    work = Work(folder, name, size, tuple(models), processes, progress)
+    taken = tuple(models) if experiment.on_models else ()
+    work = Work(folder, name, size, taken, processes, progress)
     rows = experiment.measure(work)
     provenance = _provenance(name, size, work)
     made = Reproduction.of(experiment, size, rows, provenance)
@@ -71,9 +75,13 @@ def reproduce(
 
 
 def _provenance(name: str, scale: Scale, work: Work) -> dict[str, Any]:
+    models = [without_local_paths(model) for model in work.models]
+    options = [f"--model {shlex.quote(model)}" for model in models]
+    if work.processes is not None:
+        options.append(f"--processes {work.processes}")
     return {
-        "command": f"hf-ess lab reproduce {name} --scale {scale.value}",
-        "models": [without_local_paths(model) for model in work.models],
+        "command": " ".join([f"hf-ess lab reproduce {name} --scale {scale.value}", *options]),
+        "models": models,
         "machine": machine_name(),
         "seconds": round(work.seconds),
         "versions": library_versions(),

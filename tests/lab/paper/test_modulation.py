@@ -75,9 +75,13 @@ def test_a_model_that_cannot_be_loaded_is_named_and_tried_again(tmp_path):
     models = ("tiny-random-llama", missing)
     one = run(tmp_path / "out", models=models)
     failures = one.rows[one.rows["kind"] == "failure"]
-    assert list(failures["model"]) == [missing] * 2
-    assert "Not measured:" in one.finding.words
-    assert missing in one.finding.words
+    assert list(failures["model"]) == ["missing"] * 2
+    assert "Not measured: missing (short, recall: ModelLoadError: " in one.finding.words
+    written = tmp_path / "out" / "minute" / "modulation"
+    for name in ("results.csv", "finding.json"):
+        assert str(tmp_path) not in (written / name).read_text()
+    command = "hf-ess lab reproduce modulation --scale minute --model tiny-random-llama"
+    assert one.provenance["command"] == f"{command} --model missing --processes 1"
     assert set(one.rows.loc[one.rows["kind"] == "dips", "model"]) == {"tiny-random-llama"}
     pieces = [*(tmp_path / "out" / "minute" / "modulation" / "pieces").glob("*.json")]
     failed = [path for path in pieces if "failed" in json.loads(path.read_text())["result"]]

@@ -52,7 +52,7 @@ def _made(tmp_path, **options):
 
 
 def test_rows_verdict_and_figure(tiny, tmp_path):
-    made = _made(tmp_path, scale="small")
+    made = _made(tmp_path, scale="small", models=["experiments on trainings take none"])
     assert made.finding.verdict is Verdict.reproduced
     assert list(made.rows["seed"]) == [0, 1]
     assert list(made.rows["largest"]) == [9, 9]
@@ -62,7 +62,10 @@ def test_rows_verdict_and_figure(tiny, tmp_path):
     }
     record = json.loads((folder / "finding.json").read_text())
     assert record["words"] == "The largest is 9."
-    assert record["provenance"]["command"] == "hf-ess lab reproduce tiny --scale small"
+    assert record["provenance"]["command"] == (
+        "hf-ess lab reproduce tiny --scale small --processes 1"
+    )
+    assert record["provenance"]["models"] == []
     read = Reproduction.read(folder)
     assert read.to_dict() == made.to_dict() == record
     pd.testing.assert_frame_equal(read.rows, made.rows)
