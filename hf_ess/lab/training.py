@@ -31,7 +31,7 @@ class Training:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.device = _device(config.device)
+        self.device = device_named(config.device)
         dtype = getattr(torch, config.dtype)
         model = build_model(config.model_config(), seed=config.seed)
         self.model = model.to(self.device, dtype).train()
@@ -161,7 +161,16 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * passed)) / 2
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """A device; of "auto" a GPU if there is one.
+
+    Raises:
+        InvalidInputError: it cannot be used.
+
+    Example:
+        >>> device_named("cpu")
+        device(type='cpu')
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)

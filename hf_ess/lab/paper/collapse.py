@@ -17,7 +17,7 @@ from hf_ess.lab.paper.grid_rows import (
     grid_rows,
     model_styles,
 )
-from hf_ess.lab.paper.recall_grid import recall_grid
+from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
 from hf_ess.lab.paper.runs import after_last_step, complete, with_best_rates
 from hf_ess.lab.paper.verdicts import verdict_on
 from hf_ess.report.drawing import GREY, panel_grid
@@ -61,7 +61,8 @@ class Collapse(Experiment):
         "TSS 2 to 16 and kv 2 to 8 in 32 tokens. The collapse is looked for with beta = 0.25, "
         "which forgets over 32 tokens what the paper's 16 forgets over 2048. Utilization is ESS "
         "over what is attainable, min(TSS, tokens before, tokens after), since in short texts no "
-        "state of 16 can be full. Two learning rates, of which the better counts, one seed."
+        "state of 16 can be full. Two learning rates, of which the better counts, one seed. "
+        f"{SMALLER}"
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:

@@ -22,7 +22,7 @@ from hf_ess.lab.paper.grid_rows import (
     TOLERANCES,
     grid_rows,
 )
-from hf_ess.lab.paper.recall_grid import recall_grid
+from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
 from hf_ess.lab.paper.runs import after_last_step, by_run, complete, with_best_rates
 from hf_ess.lab.paper.statistics import (
     Floats,
@@ -65,7 +65,7 @@ class Correlation(Experiment):
         "0.25, which forgets over 32 tokens what the paper's forgets over 2048, and with 16. Two "
         "learning rates, of which the better counts, one seed: so much fits into an hour. ESS is "
         "the mean over channels, layers and four positions; that of SA is multiplied by the "
-        "number of channels, and its TSS at a position is the position."
+        f"number of channels, and its TSS at a position is the position. {SMALLER}"
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from hf_ess.lab.paper.distilled_layers import Teacher, smallest_ess
 from hf_ess.lab.paper.experiment import Experiment, Finding, Scale, Trainings, Verdict
-from hf_ess.lab.paper.recall_grid import BETAS, recall_base
+from hf_ess.lab.paper.recall_grid import BETAS, SMALLER, recall_base
 from hf_ess.lab.paper.statistics import bootstrap_interval, rank_correlation, with_interval
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.lab.training import device_named
 from hf_ess.report.drawing import COLOURS, MARKS, panel_grid
 from hf_ess.report.text import counted
 
@@ -86,8 +86,8 @@ class Distillation(Experiment):
         "16 teachers of two GLA layers, 32 channels, 2 heads, a state of 16: 4 or 8 pairs in 32 "
         "tokens, beta = 0.25, 1, 4 and 16, for layers of many ESS, two learning rates; students of "
         "the paper's ratios (1/2 to 1/16), 400 steps on operators and 800 on outputs in place of "
-        "800 and 3200, 32 of 896 texts each. Teachers of an accuracy below 0.8 are named and not "
-        "distilled."
+        "800 and 3200, 32 of 896 texts each. Teachers of an accuracy below 0.8 are counted and not "
+        f"distilled. {SMALLER}"
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
@@ -194,8 +194,7 @@ def distilled_layer(
 
     Source: Parnichkun et al., ICML 2025, appendix D.6.
     """
-    place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
-    teacher = Teacher(source, texts, place)
+    teacher = Teacher(source, texts, str(device_named(device)))
     found = [one for one in teacher.layers if one.index == layer]
     if not found:
         return [{SKIPPED: "the layer's operator was not verified"}]

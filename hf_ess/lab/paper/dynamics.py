@@ -20,7 +20,7 @@ from hf_ess.lab.paper.grid_rows import (
     grid_rows,
     model_styles,
 )
-from hf_ess.lab.paper.recall_grid import recall_grid
+from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
 from hf_ess.lab.paper.runs import by_run, complete
 from hf_ess.lab.paper.statistics import Floats, bootstrap_interval, correlation, with_interval
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
@@ -61,9 +61,9 @@ class Dynamics(Experiment):
         "Correlations of the tolerance-ESS are partly negative, for LA and large TSS."
     )
     setting = (
-        "Runs of 1600 steps, measured every 100, where the paper has 140000; TSS 2 to 16 and kv 2 "
-        "to 8 in 32 tokens. Memory-constrained are recurrent models with TSS at most kv. Runs "
-        "whose accuracy moves by less than 0.1 have no course, and are counted apart; a "
+        f"{SMALLER} ESS is measured every 100 steps; TSS 2 to 16 and kv 8 in 32 tokens; GLA "
+        "and WLA with beta = 0.25 and 16. Memory-constrained are recurrent models with TSS at most "
+        "kv. Runs whose accuracy moves by less than 0.1 have no course, and are counted apart; a "
         "tolerance-ESS that never changes has no correlation. All learning rates, one seed."
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.lab.paper.experiment import Experiment, Finding, Scale, Trainings
-from hf_ess.lab.paper.recall_grid import FORGETFUL, recall_base
+from hf_ess.lab.paper.recall_grid import FORGETFUL, SMALLER, recall_base
 from hf_ess.lab.paper.runs import RATE, after_last_step, by_run, complete, with_best_rates
 from hf_ess.lab.paper.statistics import (
     Floats,
@@ -61,7 +61,8 @@ class Hybrids(Experiment):
     )
     setting = (
         "32 tokens and 8 pairs, 32 channels; GLA with beta = 0.25, which forgets over 32 tokens "
-        "what the paper's forgets over 2048; two seeds, two learning rates, the better counts."
+        "what the paper's forgets over 2048; two seeds, two learning rates, of which the better "
+        f"counts. {SMALLER}"
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:

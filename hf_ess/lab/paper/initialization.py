@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hf_ess.lab.paper.experiment import Experiment, Finding, Scale, Trainings
 from hf_ess.lab.paper.initialization_figure import initialization_figure
 from hf_ess.lab.paper.noise_probe import HAS_RATES, mixers_on_noise, noise_rows
-from hf_ess.lab.paper.recall_grid import recall_base
+from hf_ess.lab.paper.recall_grid import SMALLER, recall_base
 from hf_ess.lab.paper.runs import RATE, after_last_step, by_run, complete, with_best_rates
-from hf_ess.lab.paper.statistics import rank_correlation
-from hf_ess.lab.paper.verdicts import verdict_on
+from hf_ess.lab.paper.statistics import difference_interval, rank_correlation
+from hf_ess.lab.paper.verdicts import beyond, verdict_on
 from hf_ess.training import ProbedMixer
 from hf_ess.training.initialization.verdicts import UNUSED, USED, Criterion
 
@@ -122,10 +122,10 @@ class Initialization(Experiment):
     )
     setting = (
         "Noise: mixers of 128 channels on 256 tokens, five seeds. Recall: 8 pairs in 32 tokens, 32 "
-        "channels, one head, states of 16 and 64, 1600 steps, two learning rates of which the "
-        "better counts, one seed. So that models forget over 32 tokens what the paper's do over "
-        "2048, steps dt of S6 are 64 times Mamba's, and GLA-S6, which has none, is built with 1/64 "
-        "of the alpha that is shown."
+        "channels, one head, states of 16 and 64, two learning rates of which the better counts, "
+        "one seed. So that models forget over 32 tokens what the paper's do over 2048, steps dt of "
+        "S6 are 64 times Mamba's, and GLA-S6, which has none, is built with 1/64 of the alpha that "
+        f"is shown. {SMALLER}"
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
@@ -191,7 +191,18 @@ def _on_noise(noise: Noise) -> Parts:
         parts[f"that of {mixer} does not"] = _is(noise.get((mixer, 1.0)), UNUSED)
         claim = f"that of {mixer} does with alpha = {largest:g}"
         parts[claim] = _is(noise.get((mixer, largest)), USED)
+        ends = noise.get((mixer, 1.0)), noise.get((mixer, largest))
+        parts[f"alpha = {largest:g} raises the ESS of {mixer}"] = _raises(*ends)
     return parts
+
+
+def _raises(before: ProbedMixer | None, after: ProbedMixer | None) -> bool | None:
+    """Whether ESS is higher at every state size, by two standard errors over seeds."""
+    if before is None or after is None or before.state_sizes != after.state_sizes:
+        return None
+    ends = zip(after.entropy_ess, before.entropy_ess, strict=True)
+    rises = [beyond(difference_interval(high, low), 0) for high, low in ends]
+    return False if False in rises else None if None in rises else True
 
 
 def _is(mixer: ProbedMixer | None, kind: str) -> bool | None:
@@ -207,8 +218,7 @@ def _on_recall(best: pd.DataFrame) -> Parts:
     parts: Parts = {}
     for mixer in WITH_RATES:
         own = best[best["mixer"] == mixer]
-        plain = own[own["alpha"] == 1].groupby("state_size")[ACCURACY].mean()
-        slower = own[own["alpha"] > 1].groupby("state_size")[ACCURACY].max()
+        plain, slower = _at_one(own), _highest(own)
         known = len(plain) > 0 and set(plain.index) == set(slower.index)
         near = plain <= 1 / own["pairs"].mean() + MARGIN
         parts[f"{mixer} with alpha = 1 is near chance"] = bool(near.all()) if known else None
@@ -229,7 +239,7 @@ def _elasticities(noise: Noise) -> str:
 
 def _accuracies(best: pd.DataFrame) -> str:
     figures = [
-        f"{mixer} from {' / '.join(f'{value:.2f}' for value in own[own['alpha'] == 1][ACCURACY])} "
+        f"{mixer} from {' / '.join(f'{value:.2f}' for value in _at_one(own))} "
         f"at alpha = 1 to {' / '.join(f'{value:.2f}' for value in _highest(own))} at the best other"
         for mixer, own in best.groupby("mixer", sort=False)
     ]
@@ -239,6 +249,10 @@ def _accuracies(best: pd.DataFrame) -> str:
         f"Accuracy on recall (states of {states}) goes for {', for '.join(figures)}; its rank "
         f"correlation with ESS before training is {follows:.2f} over {len(best)} models."
     )
+
+
+def _at_one(rows: pd.DataFrame) -> pd.Series[float]:
+    return rows[rows["alpha"] == 1].groupby("state_size")[ACCURACY].mean()
 
 
 def _highest(rows: pd.DataFrame) -> pd.Series[float]:

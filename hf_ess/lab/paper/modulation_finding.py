@@ -22,6 +22,7 @@ from hf_ess.lab.paper.modulation_pieces import (
 )
 from hf_ess.lab.paper.statistics import bootstrap_interval, rank_correlation, with_interval
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.modulation.dips import FEWEST_RESAMPLED
 from hf_ess.modulation.prompts import EOS, NONE, PERIOD, TOKEN
 from hf_ess.report.text import counted
 
@@ -126,16 +127,17 @@ def _comparisons(rows: pd.DataFrame) -> Iterator[Comparison]:
 
 
 def _falls(dips: pd.Series[Any]) -> bool | None:
-    if dips[["low", "p_value"]].isna().any():
-        return None
-    return bool(dips["low"] > 0 and dips["p_value"] < SIGNIFICANT)
+    """Beyond what is found elsewhere; None where the interval holds 0, or chance explains it."""
+    above = beyond((dips["low"], dips["high"]), 0)
+    by_chance = not dips["p_value"] < SIGNIFICANT  # or NaN
+    return None if above and by_chance else above
 
 
 def _difference(end: pd.Series[Any], period: pd.Series[Any]) -> tuple[float, tuple[float, float]]:
     """Of the depths between the same passages; passages are resampled."""
     differences = _depths(end) - _depths(period)
     known = differences[np.isfinite(differences)]
-    if len(known) < 2:
+    if len(known) < FEWEST_RESAMPLED:
         return float("nan"), (float("nan"), float("nan"))
     return float(known.mean()), bootstrap_interval(np.mean, known)
 

@@ -13,6 +13,7 @@ from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.errors import HfEssError
 from hf_ess.lab.paper.tiny_language import tiny_language
 from hf_ess.lab.paper.work import FAILED
+from hf_ess.lab.training import device_named
 from hf_ess.modulation import ModulatedText, Modulation
 from hf_ess.modulation.prompts import EOS, NEWLINE, NONE, PERIOD, TOKEN
 from hf_ess.report.names import metric_label
@@ -108,8 +109,7 @@ def _or_reason(rows: Callable[[], Rows]) -> Rows | dict[str, str]:
 def _loaded(model: str, device: str) -> tuple[Any, Any]:
     if model == TINY:
         return tiny_language()
-    place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
-    return model_and_tokenizer(model, None, device=place)
+    return model_and_tokenizer(model, None, device=str(device_named(device)))
 
 
 def _separators(tokenizer: Any) -> Sequence[str]:

@@ -86,10 +86,18 @@ class Reproduction:
         Raises:
             OutputPathError: the folder cannot be written.
         """
-        path = Path(folder)
+        self.save_rows_and_record(folder)
+        self.plot(Path(folder) / FIGURE)
+
+    def save_rows_and_record(self, folder: str | os.PathLike[str]) -> None:
+        """Writes rows and verdict, without the figure.
+
+        Raises:
+            OutputPathError: the folder cannot be written.
+        """
         record = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        replace_together(path, {ROWS: _written(self.rows).encode(), RECORD: record.encode()})
-        self.plot(path / FIGURE)
+        files = {ROWS: _written(self.rows).encode(), RECORD: record.encode()}
+        replace_together(Path(folder), files)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """The figure in the paper's form; written to the path if there is one.

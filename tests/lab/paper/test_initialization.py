@@ -131,6 +131,16 @@ def test_figures_in_the_words_and_tables():
     assert set(recall["learning rate"]) == {2e-3}
 
 
+def test_slower_decays_that_raise_nothing_are_named():
+    words = INITIALIZATION.judge(rows_of(s6=USED, slow=USED, plain=0.12, raised=0.9)).words
+    failed = words.split("Not so here: ")[1]
+    assert "raises" not in failed.split("Not decided")[0]
+    for mixer in ("S6", "GLA-S6"):
+        assert f"alpha = 1024 raises the ESS of {mixer}" in failed.split("Not decided")[1]
+    words = INITIALIZATION.judge(rows_of(s6=USED, slow=UNUSED, plain=0.12, raised=0.9)).words
+    assert "alpha = 1024 raises the ESS of S6" in words.split("Not so here: ")[1]
+
+
 def test_what_was_not_measured_is_named():
     rows = AS_THE_PAPER.copy()
     lacks = (rows["mixer"] == "S6") & (rows["alpha"] == 32) & (rows["state_size"] == 64)

@@ -158,6 +158,8 @@ CLEAR, CHANCE = (0.05, 0.001), (-0.1, 0.4)
         ((DEEP, *CLEAR), (DEEP, *CLEAR), Verdict.partly),
         ((SHALLOW, *CHANCE), (DEEP, *CHANCE), Verdict.contradicted),
         ((DEEP, np.nan, np.nan), (DEEP, *CLEAR), Verdict.undecidable),
+        ((DEEP, *CHANCE), (DEEP, *CHANCE), Verdict.undecidable),
+        ((DEEP, 0.05, 0.2), (DEEP, *CHANCE), Verdict.undecidable),
     ],
 )
 def test_verdicts(end, period, verdict):

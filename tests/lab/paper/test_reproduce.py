@@ -111,6 +111,11 @@ def test_a_verdict_follows_the_rows(tiny, tmp_path):
     read = Reproduction.read(path.parent)
     assert read.finding.verdict is Verdict.contradicted
     assert read.finding.words == "The largest is 8."
+    written = path.read_text()
+    read.save_rows_and_record(path.parent)
+    assert path.read_text() == written
+    record = json.loads((path.parent / "finding.json").read_text())
+    assert record["words"] == "The largest is 8."
 
 
 def test_failed_runs_are_named(tmp_path):
