@@ -22,12 +22,12 @@ def after_last_step(table: pd.DataFrame) -> pd.DataFrame:
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each run and step: ESS and sizes are means over layers, `verified` of all of them.
 
-    What a layer lacks (ESS where it is not verified, the state size of attention) is NaN: a mean
+    One for each number of pairs too, where the same run was measured on texts of several. What a layer lacks (ESS where it is not verified, the state size of attention) is NaN: a mean
     over the other layers would be of something else.
     """
     import pandas as pd
 
-    keys = ["run", "step"]
+    keys = [name for name in ("run", "step", "pairs") if name in table]
     columns = [name for name in table if name in OF_LAYERS or ESS in str(name)]
     numbers = [name for name in columns if name not in ("index", "mixer", "verified")]
     groups = table.assign(**table[numbers].apply(pd.to_numeric)).groupby(keys, sort=False)

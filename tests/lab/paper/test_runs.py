@@ -32,6 +32,19 @@ def test_a_mean_over_layers_needs_them_all():
     pd.testing.assert_frame_equal(rows, expected)
 
 
+def test_texts_of_several_numbers_of_pairs_are_rows_apart():
+    layer = {"run": "a", "step": 5, "mixer": "gla", "state_size": 4, "verified": True}
+    table = pd.DataFrame(
+        layer | {"pairs": pairs, "index": index, "accuracy": 1 / pairs, "entropy_ess": ess}
+        for pairs, esses in {8: (1.0, 2.0), 2: (3.0, 5.0)}.items()
+        for index, ess in enumerate(esses)
+    )
+    rows = by_run(table)
+    assert list(rows["pairs"]) == [8, 2]
+    assert list(rows["accuracy"]) == [0.125, 0.5]
+    assert list(rows["entropy_ess"]) == [1.5, 4.0]
+
+
 def test_a_run_that_lacks_something_in_one_layer_is_named_and_left_out():
     run = {"model.mixers": "LA", "beta": None, "learning_rate": 2e-3, "seed": 0, "ess": 1.0}
     rows = pd.DataFrame(
