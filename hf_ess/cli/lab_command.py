@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hf_ess.lab import Reproduction, RunResult, SweepResult
 
 ALL = "all"
+GOES_ON = "What is done is kept; the same command goes on from there."
 lab = typer.Typer(
     help="Train small models on tasks that ask for memory, and measure their ESS on the way.",
     no_args_is_help=True,
@@ -173,12 +174,11 @@ def _reproduced(
 ) -> Reproduction | None:
     """None if it failed with an error that need not be one of the others."""
     from hf_ess.errors import HfEssError, InvalidInputError
-    from hf_ess.lab import SweepInterrupted
 
     try:
         return make(name)
-    except SweepInterrupted as interruption:
-        print(interruption, file=sys.stderr)
+    except KeyboardInterrupt as interruption:  # of a sweep with words of its own
+        print(str(interruption) or GOES_ON, file=sys.stderr)
         raise
     except HfEssError as error:
         if not goes_on or isinstance(error, InvalidInputError):

@@ -171,12 +171,20 @@ def test_reproduce_names_what_there_is(run_command, tmp_path):
     assert "'collapse' is meant" in messages
 
 
-def test_reproduce_says_how_to_go_on(run_command, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("interruption", "words"),
+    [
+        (SweepInterrupted("sweep", 1, 2), "interrupted with 1 of 2 runs finished"),
+        (KeyboardInterrupt(), "What is done is kept"),
+    ],
+)
+def test_reproduce_says_how_to_go_on(run_command, tmp_path, three, interruption, words):
     class Ended(Tiny):
         def measure(self, work):
-            raise SweepInterrupted(tmp_path, 1, 2)
+            raise interruption
 
-    monkeypatch.setitem(EXPERIMENTS, "tiny", Ended())
-    status, _, messages = run_command("lab", "reproduce", "tiny", "--out", tmp_path)
+    EXPERIMENTS["tiny"] = Ended()
+    status, _, messages = run_command("lab", "reproduce", "all", "--out", tmp_path)
     assert status == 130
-    assert "interrupted with 1 of 2 runs finished" in messages
+    assert words in messages
+    assert "broken" not in messages

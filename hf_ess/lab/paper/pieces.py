@@ -67,7 +67,12 @@ def computed(
                 process.terminate()
             if isinstance(error, BrokenProcessPool):
                 raise ProcessFailedError(
-                    "A process that measured ended without a word; memory may be short.",
+                    "A process that measured ended without a word.",
+                    causes=[
+                        "memory ran out, and it was killed",
+                        'the script that began it has no `if __name__ == "__main__":`, which new '
+                        "processes need",
+                    ],
                     fix="Start the same command again, with fewer processes: what is done is kept.",
                 ) from error
             raise

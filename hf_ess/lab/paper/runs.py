@@ -22,8 +22,9 @@ def after_last_step(table: pd.DataFrame) -> pd.DataFrame:
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each run and step: ESS and sizes are means over layers, `verified` of all of them.
 
-    One for each number of pairs too, where the same run was measured on texts of several. What a layer lacks (ESS where it is not verified, the state size of attention) is NaN: a mean
-    over the other layers would be of something else.
+    One for each number of pairs too, where a run was measured on texts of several. What a layer
+    lacks (ESS where it is not verified, the state size of attention) is NaN: a mean over the other
+    layers would be of something else.
     """
     import pandas as pd
 
