@@ -14,11 +14,11 @@ from hf_ess.lab.paper.grid_rows import (
     RUN,
     SETTING,
     forgetful,
-    grid_rows,
     model_styles,
 )
+from hf_ess.lab.paper.other_pairs import rows_of_all_pairs
 from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
-from hf_ess.lab.paper.runs import after_last_step, complete, with_best_rates
+from hf_ess.lab.paper.runs import complete, with_best_rates
 from hf_ess.lab.paper.verdicts import verdict_on
 from hf_ess.report.drawing import GREY, panel_grid
 
@@ -69,7 +69,7 @@ class Collapse(Experiment):
         return recall_grid(scale)
 
     def measure(self, work: Work) -> pd.DataFrame:
-        layers = after_last_step(grid_rows(work))
+        layers = rows_of_all_pairs(work)
         layers = layers[layers["featurizer"].isin(RECURRENT)]
         kept = ["step", "accuracy", "test_loss", LAYER, "attainable", *METRICS, "verified"]
         return layers[[*KEYS, *kept]]

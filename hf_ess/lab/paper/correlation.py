@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,10 @@ from hf_ess.lab.paper.grid_rows import (
     RUN,
     SETTING,
     TOLERANCES,
-    grid_rows,
 )
+from hf_ess.lab.paper.other_pairs import rows_of_all_pairs
 from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
-from hf_ess.lab.paper.runs import after_last_step, by_run, complete, with_best_rates
+from hf_ess.lab.paper.runs import by_run, complete, with_best_rates
 from hf_ess.lab.paper.statistics import (
     Floats,
     bootstrap_interval,
@@ -60,7 +61,7 @@ class Correlation(Experiment):
         "with TSS/kv, for GLA, LA, WLA and, in total, SA; without dividing by kv it breaks down."
     )
     setting = (
-        "2, 4 and 8 pairs (kv) in 32 tokens, where the paper has 8 to 128 in 64 to 2048; 32 "
+        "2, 4, 6 and 8 pairs (kv) in 32 tokens, where the paper has 8 to 128 in 64 to 2048; 32 "
         "channels, states (TSS) of 2 to 16; SA of 16 and 32 channels. GLA and WLA with beta = "
         "0.25, which forgets over 32 tokens what the paper's forgets over 2048, and with 16. Two "
         "learning rates, of which the better counts, one seed: so much fits into an hour. ESS is "
@@ -72,7 +73,7 @@ class Correlation(Experiment):
         return recall_grid(scale)
 
     def measure(self, work: Work) -> pd.DataFrame:
-        runs = by_run(after_last_step(grid_rows(work)))
+        runs = by_run(rows_of_all_pairs(work))
         return runs[[*KEYS, "step", "accuracy", "test_loss", *METRICS, "verified"]]
 
     def judge(self, rows: pd.DataFrame) -> Finding:
@@ -114,6 +115,8 @@ class _Sizes:
     def __init__(self, runs: pd.DataFrame) -> None:
         self.accuracy = runs["accuracy"].to_numpy(float)
         self.pairs = runs[PAIRS].to_numpy(float)
+        # A model on several numbers of pairs is one model.
+        self.models = runs.groupby([name for name in SETTING if name != PAIRS]).ngroup().to_numpy()
         self.sizes = {name: _size(runs, name) for name in (*METRICS, TSS)}
 
     @property
@@ -134,7 +137,7 @@ class _Sizes:
 
     def interval(self, name: str) -> tuple[float, float]:
         """Of `divided`."""
-        return bootstrap_interval(correlation, self.accuracy, self.sizes[name] / self.pairs)
+        return self._interval(correlation, self.sizes[name] / self.pairs)
 
     def leads(self) -> bool | None:
         """Whether ESS/kv correlates more than TSS/kv; None if the rows do not decide."""
@@ -152,7 +155,10 @@ class _Sizes:
         return self._lead_over(self.sizes[ENTROPY])
 
     def _lead_over(self, other: Floats) -> tuple[float, float]:
-        return bootstrap_interval(_lead, self.accuracy, self.sizes[ENTROPY] / self.pairs, other)
+        return self._interval(_lead, self.sizes[ENTROPY] / self.pairs, other)
+
+    def _interval(self, statistic: Callable[..., float], *sizes: Floats) -> tuple[float, float]:
+        return bootstrap_interval(statistic, self.accuracy, *sizes, together=self.models)
 
 
 def _lead(accuracy: Floats, first: Floats, second: Floats) -> float:

@@ -109,7 +109,7 @@ class Hybrids(Experiment):
             (10, 4),
             (1, 2),
         )
-        styles = {
+        styles: dict[str, dict[str, Any]] = {
             str(mixers): {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number // 3]}
             for number, mixers in enumerate(best[MIXERS].unique())
         }

@@ -37,20 +37,26 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def bootstrap_interval(
-    statistic: Callable[..., float], *columns: ArrayLike, draws: int = DRAWS, seed: int = 0
+    statistic: Callable[..., float],
+    *columns: ArrayLike,
+    together: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """An interval of 95 % of a statistic, by resampling rows.
 
     Args:
         statistic: of the columns.
         columns: of equal lengths.
+        together: for each row a name, or a number; rows of one name are drawn together, as those
+            of one model have to be, which are not independent. None for each row on its own.
         draws: how many resamplings.
         seed: of them.
 
     Returns:
-        Its ends; NaN of fewer than two rows, which say nothing of their spread, and where too many
-        draws have no value (as correlations of rows that are all the same), since an interval of
-        the others would be too narrow.
+        Its ends; NaN of fewer than two rows or names, which say nothing of their spread, and where
+        too many draws have no value (as correlations of rows that are all the same), since an
+        interval of the others would be too narrow.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
     (percentiles).
@@ -61,10 +67,13 @@ def bootstrap_interval(
         True
     """
     arrays = [np.asarray(column, float) for column in columns]
-    if len(arrays[0]) < 2:
+    names = np.arange(len(arrays[0])) if together is None else np.asarray(together)
+    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
+    if len(groups) < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
-    rows = generator.integers(len(arrays[0]), size=(draws, len(arrays[0])))
+    drawn = generator.integers(len(groups), size=(draws, len(groups)))
+    rows = [np.concatenate([groups[one] for one in draw]) for draw in drawn]
     found = np.array([statistic(*(array[row] for array in arrays)) for row in rows])
     found = found[np.isfinite(found)]
     if len(found) < LEVEL * draws:

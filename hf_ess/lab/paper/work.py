@@ -60,7 +60,7 @@ class Work:
         result = sweep(
             trainings.base,
             trainings.axes,
-            self.folder / TRAININGS / trainings.name,
+            self.folder_of(trainings),
             processes=self.processes,
             progress=self.progress,
         )
@@ -73,6 +73,10 @@ class Work:
             )
         self.seconds += result.seconds()
         return result
+
+    def folder_of(self, trainings: Trainings) -> Path:
+        """Of a sweep."""
+        return self.folder / TRAININGS / trainings.name
 
     def table(self, *sweeps: Trainings) -> pd.DataFrame:
         """The rows of `SweepResult.table` of some sweeps, one below the other, with their labels.
@@ -88,7 +92,11 @@ class Work:
         return pd.concat(tables, ignore_index=True)
 
     def pieces(
-        self, function: Callable[..., Any], arguments: Mapping[str, Mapping[str, Any]]
+        self,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Mapping[str, Any]],
+        *,
+        shared_as: str | None = None,
     ) -> dict[str, Any]:
         """`function(**arguments)` for each name, in several processes, each remembered.
 
@@ -96,13 +104,14 @@ class Work:
             function: of a module; it takes and returns types of JSON. A mapping with `FAILED`, for
                 a failure that need not end all, is not remembered.
             arguments: by the names of pieces, which are names of files.
+            shared_as: folder of pieces that several experiments need, None for the experiment's.
 
         Raises:
             InvalidInputError: another process measures in the folder.
             ProcessFailedError: a process ended without a word.
             HfEssError: what the function raises.
         """
-        place = self.folder / self.name / PIECES
+        place = self.folder / (shared_as or self.name) / PIECES
         with team_of("auto", on_cpu=True) as team:
             team.agree(" ".join(arguments))
             first = team.rank == 0

@@ -5,15 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from lab.in_this_process import train_here
 from scipy import stats
 
-from hf_ess.lab import Reproduction, reproduce
+import hf_ess
+from hf_ess.lab import Reproduction, RunResult, reproduce
 from hf_ess.lab.paper.experiment import Scale, Verdict
 from hf_ess.lab.paper.grid_rows import forgetful
 from hf_ess.lab.paper.recall_grid import recall_grid
 from hf_ess.lab.sweep_points import points_of
+from hf_ess.synthetics import multi_query_recall
+from hf_ess.synthetics.task_choice import TEST_SEED
 
+TRAINED_PAIRS = 2
 NAMES = ("correlation", "dynamics", "collapse")
 TAUS = ("0.1", "0.001", "1e-05")
 
@@ -26,7 +31,7 @@ def minute(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in NAMES:
             names = train_here(monkeypatch)
-            made[name] = reproduce(name, scale="minute", out=out, progress=False)
+            made[name] = reproduce(name, scale="minute", out=out, processes=1, progress=False)
             trained[name] = len(names)
     return out / "minute", made, trained
 
@@ -67,6 +72,7 @@ def _keys(log):
 
 def test_rows_of_correlation(minute, log):
     rows = minute[1]["correlation"].rows
+    rows = rows[rows["pairs"] == TRAINED_PAIRS]
     last = log[log["step"] == log["step"].max()]
     last = last.assign(key=_keys(last))
     assert len(rows) == last["key"].nunique() == 8
@@ -78,6 +84,27 @@ def test_rows_of_correlation(minute, log):
         # Attention has the tokens before: 3, 6, 10 and 13 of 16.
         known = {"SA": 8}.get(row["featurizer"], row["width"] / row["heads"])
         assert row["state_size"] == known
+
+
+def test_models_on_texts_of_other_pairs(minute, log):
+    out, made, _ = minute
+    rows = made["correlation"].rows
+    assert list(rows["pairs"]) == [TRAINED_PAIRS] * 8 + [1] * 8
+    (folder,) = out.glob("trainings/recall-linear-2/runs/*heads=4*")
+    model = RunResult.load(folder).model()
+    ids, labels = multi_query_recall(512, length=16, pairs=1, vocabulary=18, seed=TEST_SEED)
+    with torch.no_grad():
+        answers = model(input_ids=ids).logits.argmax(-1)[:, :-1]
+    asked = labels[:, 1:] >= 0
+    right = float((answers == labels[:, 1:])[asked].double().mean())
+    row = rows[(rows["featurizer"] == "LA") & (rows["heads"] == 4) & (rows["pairs"] == 1)].iloc[0]
+    assert row["accuracy"] == pytest.approx(right, abs=1e-6)
+    snapshot = hf_ess.watch_ess(model, ids[:8])
+    own = [layer.entropy_ess for layer in snapshot.layers]
+    assert row["entropy_ess"] == pytest.approx(np.mean(own), rel=1e-5)
+    of_layers = made["collapse"].rows
+    of_layers = of_layers[(of_layers["featurizer"] == "LA") & (of_layers["pairs"] == 1)]
+    assert list(of_layers[of_layers["heads"] == 4]["entropy_ess"]) == pytest.approx(own, rel=1e-5)
 
 
 def test_rows_of_dynamics(minute, log):
@@ -106,6 +133,7 @@ def test_rows_of_dynamics(minute, log):
 
 def test_rows_of_collapse(minute, log):
     rows = minute[1]["collapse"].rows
+    rows = rows[rows["pairs"] == TRAINED_PAIRS]
     assert set(rows["featurizer"]) == {"LA", "GLA", "WLA"}
     last = log[(log["step"] == log["step"].max()) & (log["model.mixers"] == "GLA+GLA")]
     ours = rows[rows["featurizer"] == "GLA"]

@@ -72,3 +72,15 @@ def test_differences_of_means():
     assert high - low == pytest.approx(2 * 3 * error, rel=1e-12)
     assert np.isnan(difference_interval([0.9], others)).all()
     assert difference_interval([1, 1], [1, 1]) == (0, 0)
+
+
+def test_rows_of_one_name_are_drawn_together():
+    values = np.random.default_rng(3).normal(size=200)
+    alone = bootstrap_interval(lambda x: float(np.mean(x)), values)
+    # The same row four times says no more than once.
+    fourfold, names = np.repeat(values, 4), np.repeat(np.arange(200), 4)
+    together = bootstrap_interval(lambda x: float(np.mean(x)), fourfold, together=names)
+    assert together == pytest.approx(alone, abs=1e-12)
+    apart = bootstrap_interval(lambda x: float(np.mean(x)), fourfold)
+    assert apart[1] - apart[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=0.1)
+    assert np.isnan(bootstrap_interval(correlation, [1, 2], [1, 2], together=["a", "a"])).all()
