@@ -309,9 +309,15 @@ def _words_of_teachers(rows: pd.DataFrame) -> str:
     teachers = rows["teacher"].nunique()
     skipped = rows.dropna(subset=[SKIPPED])
     reasons = "; ".join(
-        f"{own['teacher'].nunique()} left out: {reason}" for reason, own in skipped.groupby(SKIPPED)
+        f"{_counted(own)} left out: {reason}" for reason, own in skipped.groupby(SKIPPED)
     )
     return f"{counted(teachers, 'teacher')}{f' ({reasons})' if reasons else ''}."
+
+
+def _counted(skipped: pd.DataFrame) -> str:
+    """Layers, or whole teachers."""
+    by_layer = skipped["layer"].notna().all()
+    return counted(len(skipped), "layer") if by_layer else str(skipped["teacher"].nunique())
 
 
 def _shown_ranks(ranks: dict[tuple[str, int], Estimate]) -> pd.DataFrame:

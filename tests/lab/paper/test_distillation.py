@@ -138,6 +138,14 @@ def test_correlation_is_over_all_layers():
     assert len(table["Layers"]) == 12
 
 
+def test_layers_that_were_not_distilled_are_counted_apart():
+    rows = made_up(rising, rising, falling)
+    lost = {"teacher": "teacher-0", "layer": 1, "skipped": "the layer's operator was not verified"}
+    rows = rows[(rows["teacher"] != "teacher-0") | (rows["layer"] == 0)]
+    words = DISTILLATION.judge(pd.concat([rows, pd.DataFrame([lost])])).words
+    assert words.endswith("6 teachers (1 layer left out: the layer's operator was not verified).")
+
+
 def test_few_teachers_decide_nothing():
     assert DISTILLATION.judge(made_up(rising, rising, falling, 3)).verdict is Verdict.undecidable
 
