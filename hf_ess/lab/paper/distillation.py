@@ -87,7 +87,7 @@ class Distillation(Experiment):
         "tokens, beta = 0.25, 1, 4 and 16, for layers of many ESS, two learning rates; students of "
         "the paper's ratios (1/2 to 1/16), 400 steps on operators and 800 on outputs in place of "
         "800 and 3200, 32 of 896 texts each. Teachers of an accuracy below 0.8 are counted and not "
-        f"distilled. {SMALLER}"
+        f"distilled. {SMALLER} Teachers for 4 pairs learn from 1, 2 and 4."
     )
 
     def trainings(self, scale: Scale) -> tuple[Trainings, ...]:
