@@ -11,7 +11,7 @@ from typing import Any
 from hf_ess.analysis.provenance import library_versions
 from hf_ess.lab.paper.experiment import Scale
 from hf_ess.lab.paper.registry import experiment_named
-from hf_ess.lab.paper.reproduction import Reproduction
+from hf_ess.lab.paper.reproduction import FAILED_RUNS, Reproduction
 from hf_ess.lab.paper.work import Work
 from hf_ess.lab.values import check_names, check_whole
 from hf_ess.launch import launched_processes
@@ -84,5 +84,6 @@ def _provenance(name: str, scale: Scale, work: Work) -> dict[str, Any]:
         "models": models,
         "machine": machine_name(),
         "seconds": round(work.seconds),
+        FAILED_RUNS: {run: without_local_paths(error) for run, error in work.failed.items()},
         "versions": library_versions(),
     }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+FAILED_RUNS = "failed_runs"
 ROWS, RECORD, FIGURE = "results.csv", "finding.json", "figure.png"
 # So many digits of a number are kept: tables are committed, and the rest is noise of machines.
 DIGITS = "%.6g"
@@ -51,7 +52,9 @@ class Reproduction:
         import pandas as pd
 
         kept = pd.read_csv(io.StringIO(_written(rows)))
-        return cls(experiment, scale, kept, _judged(experiment, scale, kept), provenance)
+        return cls(
+            experiment, scale, kept, _judged(experiment, scale, kept, provenance), provenance
+        )
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Reproduction:
@@ -78,7 +81,8 @@ class Reproduction:
                 f"The experiment in {str(path)!r} cannot be read: {error}."
             ) from error
         experiment = experiment_named(name)
-        return cls(experiment, scale, rows, _judged(experiment, scale, rows), provenance)
+        finding = _judged(experiment, scale, rows, provenance)
+        return cls(experiment, scale, rows, finding, provenance)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes rows, verdict and figure.
@@ -122,9 +126,18 @@ class Reproduction:
         }
 
 
-def _judged(experiment: Experiment, scale: Scale, rows: pd.DataFrame) -> Finding:
-    """The finding; runs of a few steps decide nothing, whatever their figures say."""
+def _judged(
+    experiment: Experiment, scale: Scale, rows: pd.DataFrame, provenance: Mapping[str, Any]
+) -> Finding:
+    """The finding, which names trainings that failed.
+
+    Runs of a few steps decide nothing, whatever their figures say.
+    """
     finding = experiment.judge(rows)
+    if failed := provenance.get(FAILED_RUNS):
+        named = "; ".join(f"{run}: {error}" for run, error in failed.items())
+        words = f"{finding.words} Left out, since the training failed: {named}"
+        finding = replace(finding, words=words)
     return replace(finding, verdict=Verdict.undecidable) if scale is Scale.minute else finding
 
 

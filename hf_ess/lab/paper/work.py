@@ -40,6 +40,7 @@ class Work:
         processes: of this process's own at a time; None for one for each GPU, or core.
         progress: bars on stderr.
         seconds: of trainings and pieces that this experiment needed, whenever they were made.
+        failed: why, for each training that failed; the next call tries it again.
     """
 
     folder: Path
@@ -49,12 +50,15 @@ class Work:
     processes: int | None = None
     progress: bool = True
     seconds: float = field(default=0.0, init=False)
+    failed: dict[str, str] = field(default_factory=dict, init=False)
 
     def trained(self, trainings: Trainings) -> SweepResult:
-        """The runs of a sweep, all of them finished.
+        """The runs of a sweep; those that failed are named in `failed`.
+
+        A training that diverges does so again, and must not keep the others from being judged.
 
         Raises:
-            ReportError: a run failed; says which and why.
+            ReportError: all failed; says why.
             HfEssError: as `hf_ess.lab.sweep`.
         """
         result = sweep(
@@ -64,13 +68,14 @@ class Work:
             processes=self.processes,
             progress=self.progress,
         )
-        if result.errors:
+        if len(result.errors) == len(result.points):
             name, error = next(iter(result.errors.items()))
             raise ReportError(
                 f"{len(result.errors)} of {len(result.points)} runs of {trainings.name!r} failed; "
                 f"{name}: {error}",
                 fix="Start the same command again: what is finished is kept, the rest is retried.",
             )
+        self.failed |= {name: error.partition("\n")[0] for name, error in result.errors.items()}
         self.seconds += result.seconds()
         return result
 
@@ -81,7 +86,7 @@ class Work:
     def table(self, *sweeps: Trainings) -> pd.DataFrame:
         """The rows of `SweepResult.table` of some sweeps, one below the other, with their labels.
 
-        Layers that could not be verified are among them, without ESS.
+        Layers that could not be verified are among them, without ESS; runs that failed are not.
 
         Raises:
             HfEssError: as `trained`.
@@ -89,7 +94,8 @@ class Work:
         import pandas as pd
 
         tables = [self.trained(one).table.assign(**one.labels) for one in sweeps]
-        return pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True)
+        return table[table["error"].isna()].reset_index(drop=True)
 
     def pieces(
         self,

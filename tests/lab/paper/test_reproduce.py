@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -124,6 +125,21 @@ def test_failed_runs_are_named(tmp_path):
     work = Work(tmp_path, "tiny", Scale.small, processes=1, progress=False)
     with pytest.raises(ReportError, match=r"1 of 1 runs of 'broken' failed; learning_rate=1e\+30"):
         work.trained(broken)
+
+
+def test_a_run_that_fails_does_not_keep_others_from_being_judged(monkeypatch, tmp_path):
+    class Diverging(Tiny):
+        def trainings(self, scale):
+            (one,) = super().trainings(scale)
+            return (replace(one, axes={"learning_rate": [1e-3, 1e30], "seed": [0]}),)
+
+    monkeypatch.setitem(EXPERIMENTS, "tiny", Diverging())
+    made = _made(tmp_path)
+    (run,) = made.provenance["failed_runs"]
+    assert run.startswith("learning_rate=1e+30")
+    assert len(made.rows) == 1
+    assert f"Left out, since the training failed: {run}: Step" in made.finding.words
+    assert Reproduction.read(tmp_path / "out" / "small" / "tiny").to_dict() == made.to_dict()
 
 
 def test_unverified_layers_stay_in_the_table(tmp_path):
