@@ -254,4 +254,4 @@ def _scatter(axes: Axes, best: pd.DataFrame, kinds: tuple[str, ...], size: str) 
     over = "total over channels" if ATTENTION in kinds else "mean over channels"
     axes.set(xlabel=f"{what} / kv ({over})")
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.06))
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="center right")
