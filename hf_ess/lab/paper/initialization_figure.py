@@ -63,6 +63,10 @@ def _by_state(axes: Axes, noise: Mapping[tuple[str, float], ProbedMixer]) -> Non
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.17), ncols=2, frameon=False)
 
 
+# Area of the mark of the smallest alpha, in points.
+SMALLEST = 18
+
+
 def _by_alpha(axes: Axes, best: pd.DataFrame) -> None:
     for name, style, rows in _curves(best):
         ordered = rows.sort_values("alpha")
@@ -84,17 +88,20 @@ def _by_alpha(axes: Axes, best: pd.DataFrame) -> None:
 
 
 def _by_ess(axes: Axes, best: pd.DataFrame) -> None:
+    alphas = sorted(best["alpha"].unique())
     for name, style, rows in _curves(best):
-        axes.scatter(rows["entropy_ess"], rows["accuracy"], color=COLOUR[name], marker=MARKS[style])
         for row in rows.itertuples():
-            axes.annotate(
-                f"{row.alpha:g}",
-                (row.entropy_ess, row.accuracy),
-                xytext=(3, 4),
-                textcoords="offset points",
-                fontsize=7,
+            axes.scatter(
+                row.entropy_ess,
+                row.accuracy,
+                s=SMALLEST * 2.5 ** alphas.index(row.alpha),
+                edgecolors=COLOUR[name],
+                facecolors="none",
+                linewidths=1.4,
+                marker=MARKS[style],
             )
-    axes.set(xlabel="entropy-ESS before training, on recall\n(dimensions; the number is alpha)")
+    words = ", ".join(f"{alpha:g}" for alpha in alphas)
+    axes.set(xlabel=f"entropy-ESS before training, on recall\n(larger marks: alpha {words})")
     axes.set(ylabel="accuracy on recall", ylim=(-0.03, 1.09))
     axes.margins(x=0.1)
 

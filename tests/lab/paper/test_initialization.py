@@ -162,13 +162,14 @@ def test_figure_shows_every_mixer_state_and_alpha():
     curves = {line.get_label(): line for line in alphas.lines}
     assert list(curves["S6, N = 64"].get_ydata()) == [0.12, 0.9, 0.12]
     assert curves["any value seen"].get_ydata()[0] == 1 / 8
-    assert len(follows.texts) == 12
+    assert len(follows.collections) == 12
+    assert len({dots.get_sizes()[0] for dots in follows.collections}) == 3
 
 
 @pytest.mark.parametrize("scale", Scale)
 def test_every_configuration_is_accepted(scale):
-    (trainings,) = INITIALIZATION.trainings(scale)
-    points = points_of(trainings.base, trainings.axes)
+    sweeps = INITIALIZATION.trainings(scale)
+    points = [point for one in sweeps for point in points_of(one.base, one.axes)]
     assert len(points) == {"minute": 8, "small": 24, "paper": 96}[scale.value]
     assert {point.config.model["state_sizes"][1] for point in points} >= {
         "minute": {4, 8},
