@@ -26,6 +26,7 @@ PAGE = ROOT / "docs" / "paper.md"
 FIGURES = ROOT / "docs" / "images"
 RESULTS = ROOT / "benchmarks" / "paper"
 SECONDS_IN_MINUTE = 60
+SEED = "seed"
 
 HEAD = """\
 # The paper, tested
@@ -113,16 +114,27 @@ def _section(one: Reproduction) -> Iterator[str]:
     yield f"\n*The paper:* {experiment.claim}"
     yield f"\n*Here:* {experiment.setting}"
     yield f"\n*{finding.verdict.value.capitalize()}.* {finding.words}\n"
-    for title, table in finding.tables.items():
-        yield f"{title}:\n"
+    (title, table), *others = finding.tables.items()
+    yield f"{title}:\n"
+    yield from markdown(table)
+    yield f"\n![{experiment.title}](images/{figure_of(experiment.name)})\n"
+    for title, table in others:
+        yield f"<details><summary>{title}</summary>\n"
         yield from markdown(table)
-        yield ""
-    yield f"![{experiment.title}](images/{figure_of(experiment.name)})\n"
+        yield "\n</details>\n"
     versions = origin["versions"]
     yield (
-        f"`{origin['command']}`: {origin['machine']}, torch {versions['torch']}, "
+        f"`{origin['command']}`: {_seeds(one.rows)}{origin['machine']}, "
+        f"torch {versions['torch']}, "
         f"{origin['seconds'] / SECONDS_IN_MINUTE:.0f} minutes."
     )
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    if SEED not in rows:
+        return ""
+    seeds = sorted(rows[SEED].dropna().astype(int).unique())
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
 
 
 def _is_number(value: Any) -> bool:
