@@ -64,7 +64,7 @@ class Correlation(Experiment):
         "2, 4, 6 and 8 pairs (kv) in 32 tokens, where the paper has 8 to 128 in 64 to 2048; 32 "
         "channels, states (TSS) of 2 to 16; SA of 16 and 32 channels. GLA and WLA with beta = "
         "0.25, which forgets over 32 tokens what the paper's forgets over 2048, and with 16. Two "
-        "learning rates, of which the better counts, one seed: so much fits into an hour. ESS is "
+        "learning rates, of which the better counts, one seed. ESS is "
         "the mean over channels, layers and four positions; that of SA is multiplied by the "
         f"number of channels, and its TSS at a position is the position. {SMALLER}"
     )
