@@ -29,6 +29,7 @@ from hf_ess.lab.paper.statistics import (
     Floats,
     bootstrap_interval,
     correlation,
+    shown,
     with_interval,
 )
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
@@ -231,16 +232,16 @@ def _with_intervals(name: str, sizes: _Sizes) -> dict[str, object]:
 
 def _plain(name: str, sizes: _Sizes) -> dict[str, object]:
     tolerances = {
-        f"tolerance-ESS/kv ({tau})": f"{sizes.divided(column):.2f}"
+        f"tolerance-ESS/kv ({tau})": shown(sizes.divided(column))
         for tau, column in TOLERANCES.items()
     }
     return {
         "models": name,
         "runs": len(sizes.accuracy),
-        "entropy-ESS/kv": f"{sizes.by_ess:.2f}",
+        "entropy-ESS/kv": shown(sizes.by_ess),
         **tolerances,
-        "TSS/kv": f"{sizes.by_tss:.2f}",
-        "entropy-ESS": f"{sizes.undivided:.2f}",
+        "TSS/kv": shown(sizes.by_tss),
+        "entropy-ESS": shown(sizes.undivided),
     }
 
 

@@ -22,7 +22,13 @@ from hf_ess.lab.paper.grid_rows import (
 )
 from hf_ess.lab.paper.recall_grid import SMALLER, recall_grid
 from hf_ess.lab.paper.runs import by_run, complete
-from hf_ess.lab.paper.statistics import Floats, bootstrap_interval, correlation, with_interval
+from hf_ess.lab.paper.statistics import (
+    Floats,
+    bootstrap_interval,
+    correlation,
+    shown,
+    with_interval,
+)
 from hf_ess.lab.paper.verdicts import beyond, verdict_on
 from hf_ess.report.drawing import GREY, panel_grid
 
@@ -255,7 +261,7 @@ def _by_size(runs: pd.DataFrame) -> pd.DataFrame:
             "models": kind,
             "TSS": f"{size:g}",
             "runs": len(own),
-            **{words: f"{_median(own[COLUMN[name]]):.2f}" for name, words in CORRELATIONS.items()},
+            **{words: shown(_median(own[COLUMN[name]])) for name, words in CORRELATIONS.items()},
         }
         for (kind, size), own in ordered
     )
@@ -267,7 +273,7 @@ def _correlations(runs: pd.DataFrame) -> dict[str, str]:
         f"{words} [95 %] (runs)": _median_cell(runs[COLUMN[metric]])
         for metric, words in CORRELATIONS.items()
     }
-    from_first = f"{_median(runs[FROM_FIRST]):.2f}"
+    from_first = shown(_median(runs[FROM_FIRST]))
     reach = {f"entropy-ESS at least {STRONG}": _share(entropy, STRONG)}
     return {**reach, **cells, "entropy-ESS without step 0": from_first}
 
@@ -281,8 +287,8 @@ def _movement(runs: pd.DataFrame) -> dict[str, str]:
     return {
         "drops": f"{int(runs['drop'].sum())} of {len(runs)}",
         "ends above its start": f"{int(runs['rise'].sum())} of {len(runs)}",
-        "lowest / first, median": f"{_median(runs['ess_lowest'] / runs['ess_first']):.2f}",
-        "last / first, median": f"{_median(runs['ess_last'] / runs['ess_first']):.2f}",
+        "lowest / first, median": shown(_median(runs["ess_lowest"] / runs["ess_first"])),
+        "last / first, median": shown(_median(runs["ess_last"] / runs["ess_first"])),
         "step of the lowest, median": f"{_median(runs['step_of_lowest']):g}",
     }
 

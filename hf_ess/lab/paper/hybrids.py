@@ -181,7 +181,13 @@ def _accuracies(means: pd.DataFrame) -> str:
 def _shown(best: pd.DataFrame) -> pd.DataFrame:
     """A row for each hybrid, means over seeds."""
     means = best.groupby([MIXERS, RATE], sort=False)[["accuracy", LARGEST, MEAN]].mean()
-    return means.round(2).reset_index().rename(columns={MIXERS: "mixers"})
+    words = {
+        MIXERS: "mixers",
+        RATE: "learning rate",
+        LARGEST: "largest ESS of attention",
+        MEAN: "mean ESS of all",
+    }
+    return means.round(2).reset_index().rename(columns=words)
 
 
 def _shown_ranks(means: pd.DataFrame) -> pd.DataFrame:

@@ -90,11 +90,11 @@ def _by_alpha(axes: Axes, best: pd.DataFrame) -> None:
 def _by_ess(axes: Axes, best: pd.DataFrame) -> None:
     alphas = sorted(best["alpha"].unique())
     for name, style, rows in _curves(best):
-        for row in rows.itertuples():
+        for alpha, one in rows.groupby("alpha"):
             axes.scatter(
-                row.entropy_ess,
-                row.accuracy,
-                s=SMALLEST * 2.5 ** alphas.index(row.alpha),
+                one["entropy_ess"],
+                one["accuracy"],
+                s=SMALLEST * 2.5 ** alphas.index(alpha),
                 edgecolors=COLOUR[name],
                 facecolors="none",
                 linewidths=1.4,

@@ -122,15 +122,25 @@ def with_error(values: ArrayLike) -> str:
     return f"{mean} ± {array.std(ddof=1) / np.sqrt(len(array)):.2f}"
 
 
-def with_interval(value: float, interval: Sequence[float]) -> str:
-    """Both as a cell of a table.
+def shown(value: float) -> str:
+    """A number as a cell of a table; a dash where there is none.
 
     Example:
-        >>> with_interval(0.5, (0.2, 0.91))
-        '0.50 [0.20, 0.91]'
+        >>> shown(0.123), shown(float("nan"))
+        ('0.12', '-')
+    """
+    return "-" if value != value else f"{value:.2f}"
+
+
+def with_interval(value: float, interval: Sequence[float]) -> str:
+    """Both as a cell of a table; dashes where there is no value, or no interval.
+
+    Example:
+        >>> with_interval(0.5, (0.2, 0.91)), with_interval(0.5, (float("nan"), float("nan")))
+        ('0.50 [0.20, 0.91]', '0.50 [-, -]')
     """
     low, high = interval
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return shown(value) if value != value else f"{shown(value)} [{shown(low)}, {shown(high)}]"
 
 
 def _ranks(values: ArrayLike) -> Floats:
