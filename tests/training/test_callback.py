@@ -229,14 +229,15 @@ def test_auto_spends_at_most_two_percent(tmp_path, monkeypatch):
         synthetic("LA"),
         tmp_path,
         callback,
-        data=texts(256, length=48),
-        per_device_train_batch_size=128,
+        data=texts(256, length=64),
+        per_device_train_batch_size=256,
         max_steps=100,
         logging_steps=50,
     )
     trainer.train()
     steps = callback.pace.seconds_trained
-    assert len(callback.history) == len(spent) >= 4
+    # Before the first step, on the way, and after the last; how often on the way is the machine's.
+    assert len(callback.history) == len(spent) >= 3
     assert 0 < sum(spent[:-1]) <= 0.02 * steps
 
 
