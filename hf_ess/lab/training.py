@@ -13,9 +13,9 @@ from hf_ess.lab.batches import training_batch
 from hf_ess.lab.probing import Probe
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import LAYERS, REMARKS, Record
+from hf_ess.lab.testing import tested
 from hf_ess.lab.training_state import Counters
-from hf_ess.synthetics import accuracy, build_model
-from hf_ess.synthetics.tasks import NOT_ASKED
+from hf_ess.synthetics import build_model
 
 
 class Training:
@@ -75,7 +75,8 @@ class Training:
             NonFiniteError: the loss on the test set is NaN or infinite.
         """
         count = self.counters.loss_count
-        test_loss, right = self._tested()
+        test_loss, right = tested(self.model, self.tests, self.config.batch_size)
+        self._check(test_loss, "loss on the test set")
         record: Record = {
             "step": self.counters.step,
             "learning_rate": learning_rate(self.config, max(self.counters.step - 1, 0)),
@@ -112,23 +113,6 @@ class Training:
         self._check(norm.item(), "norm of the gradient")
         if self.config.gradient_clip is not None:
             clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
-
-    @torch.no_grad()
-    def _tested(self) -> tuple[float, float]:
-        """Loss and accuracy on the test set, over its asked tokens."""
-        loss = right = asked = 0.0
-        batches = zip(
-            *(torch.split(tensor, self.config.batch_size) for tensor in self.tests), strict=True
-        )
-        for ids, labels in batches:
-            ids, labels = ids.to(self.device), labels.to(self.device)
-            output = self.model(input_ids=ids, labels=labels)
-            count = int((labels[:, 1:] != NOT_ASKED).sum())
-            loss += count * output.loss.item()
-            right += count * accuracy(output.logits, labels)
-            asked += count
-        self._check(loss, "loss on the test set")
-        return loss / asked, right / asked
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):

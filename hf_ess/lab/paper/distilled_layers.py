@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 import hf_ess
+from hf_ess.lab.testing import tested
 from hf_ess.reduce import distill, smaller_layer
 from hf_ess.report import LayerESS
-from hf_ess.synthetics import SyntheticForCausalLM, TrainedCheckpoint, accuracy
-from hf_ess.synthetics.tasks import NOT_ASKED
+from hf_ess.synthetics import SyntheticForCausalLM, TrainedCheckpoint
 
 # No test set has it.
 SEED = 2**31
@@ -74,16 +73,8 @@ class Teacher:
 
     def accuracy(self, model: SyntheticForCausalLM | None = None) -> float:
         """Of the teacher, or of another model, on the teacher's test texts."""
-        tested = self.model if model is None else model
-        right = asked = 0
-        texts = (torch.split(part, BATCH) for part in self.checkpoint.texts())
-        for ids, labels in zip(*texts, strict=True):
-            with torch.no_grad():
-                logits = tested(input_ids=ids.to(tested.device)).logits.cpu()
-            count = int((labels[:, 1:] != NOT_ASKED).sum())
-            right += round(count * accuracy(logits, labels))
-            asked += count
-        return right / asked
+        chosen = self.model if model is None else model
+        return tested(chosen, self.checkpoint.texts(), BATCH)[1]
 
     def distilled(
         self, layer: LayerESS, student: nn.Module | int, steps: tuple[int, int]

@@ -14,7 +14,7 @@ from hf_ess.lab.paper.statistics import (
     rank_correlation,
     with_interval,
 )
-from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.lab.paper.verdicts import beyond, undecided_in_words, verdict_on
 from hf_ess.report.drawing import COLOURS, MARKS, panel_grid
 from hf_ess.report.text import counted
 
@@ -91,13 +91,11 @@ class Hybrids(Experiment):
         best, left_out = _best(rows)
         means = _means(best)
         parts = _parts(means)
-        undecided = [claim for claim, holds in parts.items() if holds is None]
         words = (
             f"{_accuracies(means)} Over {counted(len(means), 'hybrid')} the rank correlation of "
             f"accuracy with the largest ESS of attention is {_tracking(means, LARGEST):.2f}, with "
             f"the mean ESS of all mixers {_tracking(means, MEAN):.2f}."
-            + (f" Not decided: {'; '.join(undecided)}." if undecided else "")
-            + left_out
+            f"{undecided_in_words(parts)}{left_out}"
         )
         tables = {"Hybrids": _shown(best), "Rank correlation with accuracy": _shown_ranks(means)}
         return Finding(verdict_on(parts.values()), words, tables)

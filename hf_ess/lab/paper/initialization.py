@@ -11,7 +11,7 @@ from hf_ess.lab.paper.noise_probe import HAS_RATES, mixers_on_noise, noise_rows
 from hf_ess.lab.paper.recall_grid import SMALLER, recall_base
 from hf_ess.lab.paper.runs import RATE, after_last_step, by_run, complete, with_best_rates
 from hf_ess.lab.paper.statistics import difference_interval, rank_correlation
-from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.lab.paper.verdicts import beyond, failed_in_words, verdict_on
 from hf_ess.training import ProbedMixer
 from hf_ess.training.initialization.verdicts import UNUSED, USED, Criterion
 
@@ -143,14 +143,7 @@ class Initialization(Experiment):
     def judge(self, rows: pd.DataFrame) -> Finding:
         noise, best, left_out = _parted(rows)
         parts = {**_on_noise(noise), **_on_recall(best)}
-        failed = [claim for claim, holds in parts.items() if holds is False]
-        unknown = [claim for claim, holds in parts.items() if holds is None]
-        words = (
-            f"{_elasticities(noise)} {_accuracies(best)}"
-            f" Not so here: {'; '.join(failed) or 'nothing'}."
-            + (f" Not decided: {'; '.join(unknown)}." if unknown else "")
-            + left_out
-        )
+        words = f"{_elasticities(noise)} {_accuracies(best)}{failed_in_words(parts)}{left_out}"
         return Finding(verdict_on(parts.values()), words, _tables(noise, best))
 
     def draw(self, rows: pd.DataFrame) -> Figure:

@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from hf_ess.lab.paper.grid_rows import ATTENTION, grid_rows
 from hf_ess.lab.paper.recall_grid import OTHER_PAIRS, recall_grid
-from hf_ess.lab.paper.runs import after_last_step
+from hf_ess.lab.paper.runs import after_last_step, columns_of_layers
 from hf_ess.lab.probing import Probe
 from hf_ess.lab.results import RunResult
 from hf_ess.lab.sweep import folder_of
 from hf_ess.lab.sweep_points import points_of
-from hf_ess.synthetics import Task, accuracy
+from hf_ess.lab.testing import tested
+from hf_ess.synthetics import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,17 +45,17 @@ def rows_of_all_pairs(work: Work) -> pd.DataFrame:
         {name: {"run": str(folder), PAIRS: list(others)} for name, folder in folders.items()},
         shared_as=SHARED,
     )
-    of_runs = {row["run"]: row for row in trained.to_dict("records")}
-    rows = [{**of_runs[name], **row} for name in runs for row in pieces[name]]
-    other = pd.DataFrame(rows)
+    # Of layers nothing is taken over: what could not be verified on other texts has no ESS there.
+    shared = trained.drop(columns=columns_of_layers(trained)).drop_duplicates("run")
+    of_runs = {row["run"]: row for row in shared.to_dict("records")}
+    other = pd.DataFrame({**of_runs[name], **row} for name in runs for row in pieces[name])
     # What counts for attention is where it is measured, and that is the same.
     of_attention = other["featurizer"] == ATTENTION
-    sizes = other["run"].map({name: row["state_size"] for name, row in of_runs.items()})
+    sizes = other["run"].map(trained.groupby("run")["state_size"].first())
     other["state_size"] = other["state_size"].where(~of_attention, sizes).astype(float)
     return pd.concat([trained, other], ignore_index=True)
 
 
-@torch.no_grad()
 def measured_on(run: str, pairs: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each number of pairs and layer: accuracy and ESS as a training measures them.
 
@@ -69,14 +68,10 @@ def measured_on(run: str, pairs: Sequence[int]) -> list[dict[str, Any]]:
     for number in pairs:
         arguments = {**result.config.task.arguments, PAIRS: number}
         config = replace(result.config, task=Task(result.config.task.name, arguments), cycle={})
-        ids, labels = config.task.test_texts(config.test_samples)
-        output = model(input_ids=ids, labels=labels)
-        scores = {
-            "accuracy": accuracy(output.logits, labels),
-            "test_loss": output.loss.item(),
-        }
+        loss, right = tested(model, config.task.test_texts(config.test_samples), config.batch_size)
+        scores = {PAIRS: number, "accuracy": right, "test_loss": loss}
         probe = Probe(model, config)
-        rows += [{PAIRS: number, **scores, **layer} for layer in probe.layers(probe.first)]
+        rows += [{**scores, **layer} for layer in probe.layers(probe.first)]
     return rows
 
 

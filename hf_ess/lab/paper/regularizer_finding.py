@@ -26,7 +26,7 @@ from hf_ess.lab.paper.regularizer_rows import (
 )
 from hf_ess.lab.paper.runs import RATE
 from hf_ess.lab.paper.statistics import Floats, difference_interval, with_error
-from hf_ess.lab.paper.verdicts import beyond, verdict_on
+from hf_ess.lab.paper.verdicts import beyond, failed_in_words, verdict_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +44,9 @@ def judged(rows: Rows) -> Finding:
     """
     overtaking = dict(_overtaking(rows))
     parts = overtaking | dict(_losing(rows)) | dict(_falling(rows))
-    failed = [claim for claim, holds in parts.items() if holds is False]
-    unknown = [claim for claim, holds in parts.items() if holds is None]
     words = (
         f"Accuracy at the best of the shared learning rates: {_accuracies(rows)}. "
-        f"{_memories(rows)} Not so here: {'; '.join(failed) or 'nothing'}."
-        + (f" Not decided: {'; '.join(unknown)}." if unknown else "")
-        + rows.left_out
+        f"{_memories(rows)}{failed_in_words(parts)}{rows.left_out}"
     )
     return Finding(_verdict(list(overtaking.values()), list(parts.values())), words, _tables(rows))
 

@@ -19,6 +19,11 @@ def after_last_step(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["step"] == table.groupby("run")["step"].transform("max")]
 
 
+def columns_of_layers(table: pd.DataFrame) -> list[str]:
+    """Columns that say something of a layer, and not of a run at a step."""
+    return [str(name) for name in table if name in OF_LAYERS or ESS in str(name)]
+
+
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each run and step: ESS and sizes are means over layers, `verified` of all of them.
 
@@ -29,7 +34,7 @@ def by_run(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     keys = [name for name in ("run", "step", "pairs") if name in table]
-    columns = [name for name in table if name in OF_LAYERS or ESS in str(name)]
+    columns = columns_of_layers(table)
     numbers = [name for name in columns if name not in ("index", "mixer", "verified")]
     groups = table.assign(**table[numbers].apply(pd.to_numeric)).groupby(keys, sort=False)
     means = groups[numbers].mean().where(groups[numbers].count().eq(groups.size(), axis=0))

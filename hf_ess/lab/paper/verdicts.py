@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hf_ess.lab.paper.experiment import Verdict
 
@@ -36,3 +36,25 @@ def verdict_on(parts: Iterable[bool | None]) -> Verdict:
     if all(found):
         return Verdict.reproduced
     return Verdict.partly if any(found) else Verdict.contradicted
+
+
+def undecided_in_words(parts: Mapping[str, bool | None]) -> str:
+    """A sentence on the parts that the rows do not decide, empty if there are none.
+
+    Example:
+        >>> undecided_in_words({"it grows": None, "it falls": True})
+        ' Not decided: it grows.'
+    """
+    claims = [claim for claim, holds in parts.items() if holds is None]
+    return f" Not decided: {'; '.join(claims)}." if claims else ""
+
+
+def failed_in_words(parts: Mapping[str, bool | None]) -> str:
+    """A sentence on the parts that do not hold, and one on those that are not decided.
+
+    Example:
+        >>> failed_in_words({"it grows": False, "it falls": True})
+        ' Not so here: it grows.'
+    """
+    claims = [claim for claim, holds in parts.items() if holds is False]
+    return f" Not so here: {'; '.join(claims) or 'nothing'}.{undecided_in_words(parts)}"

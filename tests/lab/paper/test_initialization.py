@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from lab.in_this_process import train_here
+from lab.paper.minutes import assert_goes_on_and_is_read_again, made_in_a_minute
 
-from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce
+from hf_ess.lab import EXPERIMENTS
 from hf_ess.lab.paper.experiment import Scale, Verdict
 from hf_ess.lab.paper.noise_probe import mixers_on_noise, probe_mixer
 from hf_ess.lab.sweep_points import points_of
@@ -21,23 +21,11 @@ USED, UNUSED = {16: 8.0, 64: 16.0}, {16: 6.0, 64: 6.1}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    out = tmp_path_factory.mktemp("initialization")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        trained = train_here(monkeypatch)
-        one = reproduce("initialization", scale="minute", out=out, processes=1, progress=False)
-        yield one, out, trained
+    yield from made_in_a_minute("initialization", tmp_path_factory.mktemp("initialization"))
 
 
 def test_a_minute_goes_on_and_is_read_again(made):
-    one, out, trained = made
-    assert len(trained) == 8
-    again = reproduce("initialization", scale="minute", out=out, processes=1, progress=False)
-    assert len(trained) == 8
-    read = Reproduction.read(out / "minute" / "initialization")
-    assert read.to_dict() == one.to_dict() == again.to_dict()
-    assert one.finding.verdict is Verdict.undecidable
-    for title, table in one.finding.tables.items():
-        pd.testing.assert_frame_equal(read.finding.tables[title], table)
+    assert_goes_on_and_is_read_again(made, runs=8)
 
 
 def test_rows_are_those_of_the_probe_and_of_the_log(made):

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lab.in_this_process import train_here
+from lab.paper.minutes import assert_goes_on_and_is_read_again, made_in_a_minute
 
 import hf_ess
-from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce
+from hf_ess.lab import EXPERIMENTS
 from hf_ess.lab.paper.experiment import Scale, Verdict
 from hf_ess.lab.paper.memory_by_length import memory_rows, product_norm
 from hf_ess.lab.sweep_points import points_of
@@ -29,23 +29,11 @@ SMALL = {"pairs": 2, "vocabulary": 12, "width": 8, "heads": 2}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    out = tmp_path_factory.mktemp("regularizer")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        trained = train_here(monkeypatch)
-        one = reproduce("regularizer", scale="minute", out=out, processes=1, progress=False)
-        yield one, out, trained
+    yield from made_in_a_minute("regularizer", tmp_path_factory.mktemp("regularizer"))
 
 
 def test_a_minute_goes_on_and_is_read_again(made):
-    one, out, trained = made
-    assert len(trained) == 6
-    again = reproduce("regularizer", scale="minute", out=out, processes=1, progress=False)
-    assert len(trained) == 6
-    read = Reproduction.read(out / "minute" / "regularizer")
-    assert read.to_dict() == one.to_dict() == again.to_dict()
-    assert one.finding.verdict is Verdict.undecidable
-    for title, table in one.finding.tables.items():
-        pd.testing.assert_frame_equal(read.finding.tables[title], table)
+    assert_goes_on_and_is_read_again(made, runs=6)
 
 
 def test_trained_rows_are_those_of_the_second_mixer_in_the_log(made):
