@@ -58,6 +58,9 @@ def computed(
     others = set(active_children())
     with ProcessPoolExecutor(len(environments), context, _settle, (free,)) as pool:
         begun = {pool.submit(_timed, function, given): name for name, given in arguments.items()}
+        # The pool may have begun to wait before it knew of the process that the last submission
+        # started, and would not notice its end until another has a result: it looks again here.
+        pool.submit(int).cancel()
         try:
             for future in as_completed(begun):
                 yield begun[future], future.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import pandas as pd
@@ -189,11 +190,20 @@ def test_one_process_at_a_time_measures_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("how", "error"), [("raises", ZeroDivisionError), ("ends", ProcessFailedError)]
 )
-def test_an_error_ends_the_other_processes(tmp_path, how, error):
+@pytest.mark.parametrize("start_takes", [0, 0.3])
+def test_an_error_ends_the_other_processes(tmp_path, monkeypatch, start_takes, how, error):
+    start = ProcessPoolExecutor._adjust_process_count
+
+    def slow_start(pool):
+        time.sleep(start_takes)
+        start(pool)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", slow_start)
     given = {name: {"folder": str(tmp_path), "how": name} for name in ("sleeps", how)}
     began = time.monotonic()
     with pytest.raises(error):
         list(computed(sleeping, given, processes=2))
+    assert time.monotonic() - began < LONG / 2
     sleeps = int((tmp_path / "sleeps").read_text())
     while is_alive(sleeps):
         assert time.monotonic() - began < LONG / 2
