@@ -17,6 +17,7 @@ from browsing import browser, open_context
 from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
 from tiny_models import build_tiny
 
+pytest_plugins = ["reliability_rows"]
 __all__ = ["browser", "open_context"]
 
 # What runs in the background of a shell is told to ignore interrupts, and so are its children.
