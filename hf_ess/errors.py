@@ -1,12 +1,15 @@
 """Errors and warnings of hf_ess.
 
 Every error says what happened, the likely causes, and what to do, and derives both from
-`HfEssError` and from the builtin exception that a Python user would catch.
+`HfEssError` and from the builtin exception that a Python user would catch. What names and answers
+from elsewhere bring into a message can neither command a terminal nor tell a secret.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from hf_ess.plain_text import safe_to_show
 
 
 class HfEssError(Exception):
@@ -25,16 +28,16 @@ class HfEssError(Exception):
     """
 
     def __init__(self, what: str, *, causes: Sequence[str] = (), fix: str = "") -> None:
-        lines = [what]
-        if causes:
+        self.what = safe_to_show(what)
+        self.causes = tuple(map(safe_to_show, causes))
+        self.fix = safe_to_show(fix)
+        lines = [self.what]
+        if self.causes:
             lines.append("Likely causes:")
-            lines.extend(f"  - {cause}" for cause in causes)
-        if fix:
-            lines.append(f"What to do: {fix}")
+            lines.extend(f"  - {cause}" for cause in self.causes)
+        if self.fix:
+            lines.append(f"What to do: {self.fix}")
         super().__init__("\n".join(lines))
-        self.what = what
-        self.causes = tuple(causes)
-        self.fix = fix
 
 
 class InvalidInputError(HfEssError, ValueError):

@@ -68,8 +68,8 @@ def leaderboard(
 def _entries(sources: list[str], failed: list[Failure]) -> Iterator[Entry]:
     """Every report once, as an entry; what cannot be read is added to the failures."""
     from hf_ess.hub import read_report
+    from hf_ess.plain_text import printable
     from hf_ess.report.leaderboard import Entry, Failure
-    from hf_ess.report.text import printable
 
     seen = set()
     for source in sources:
@@ -85,8 +85,8 @@ def _entries(sources: list[str], failed: list[Failure]) -> Iterator[Entry]:
 
 def _places(source: str, failed: list[Failure]) -> list[tuple[str, str | Path]]:
     """What to read for one argument: a name on the Hub, or folders, each under its own name."""
+    from hf_ess.plain_text import printable
     from hf_ess.report.leaderboard import Failure, report_folders
-    from hf_ess.report.text import printable
 
     root = Path(source).expanduser()
     if not root.is_dir():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,8 +12,6 @@ from hf_ess.errors import HfEssError, HubError
 LOG_IN = "Run `hf auth login`, or set HF_TOKEN."
 RACES = frozenset({409, 412})
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
-HIDDEN = "<token>"
-_TOKEN = re.compile(r"\bhf_(?:oauth_|jwt_)?[\w.-]{8,}|(?<=Bearer )[^\s'\"]+")
 
 
 class Meaning(NamedTuple):
@@ -120,16 +117,6 @@ def wanted_pause(error: BaseException) -> float | None:
     return None
 
 
-def without_tokens(text: str) -> str:
-    """The text with everything that looks like a token of the Hub replaced.
-
-    Example:
-        >>> without_tokens("Illegal header value b'Bearer hf_abcdefghijk'")
-        "Illegal header value b'Bearer <token>'"
-    """
-    return _TOKEN.sub(HIDDEN, text)
-
-
 def _translated(
     what: str,
     error: Any,
@@ -144,11 +131,10 @@ def _translated(
     if isinstance(error, errors.LocalTokenNotFoundError):
         return raised(f"{what}: there is no token of the Hub.", fix=LOG_IN)
     if isinstance(error, errors.HFValidationError):
-        said = without_tokens(str(error))
-        return raised(f"{what}: {said}", fix="Name a repository as user/name.")
+        return raised(f"{what}: {error}", fix="Name a repository as user/name.")
     if isinstance(error, errors.HfHubHTTPError):
         return _refused(what, error, meanings, raised)
-    said = without_tokens(f"{type(error).__name__}: {error}")
+    said = f"{type(error).__name__}: {error}"
     causes = ["there is no network", "HF_ENDPOINT or a proxy is set wrongly"]
     return raised(f"{what}: the Hub cannot be reached ({said}).", causes=causes, fix=unreachable)
 
@@ -162,5 +148,5 @@ def _refused(
     cause, fix = meanings.get(status, _TROUBLE if status >= 500 else _WRONG)
     if isinstance(error, GatedRepoError):
         cause, fix = "the repository is gated", "Ask for access on its page, and log in."
-    said = without_tokens(error.server_message or str(error).splitlines()[0])
+    said = error.server_message or str(error).splitlines()[0]
     return raised(f"{what}: the Hub answered {status}, {said}", causes=[cause], fix=fix)

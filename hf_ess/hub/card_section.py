@@ -16,6 +16,7 @@ import numpy as np
 from hf_ess.errors import ReportError
 from hf_ess.hub.measured_facts import measured_facts, texts_in_words
 from hf_ess.hub.repeat_command import hub_id_of, repeat_command, settings_of
+from hf_ess.plain_text import printable
 from hf_ess.report import ESSReport, aggregates
 from hf_ess.report.cells import markdown_cell, markdown_table
 from hf_ess.report.names import ENTROPY, Metric
@@ -31,7 +32,7 @@ from hf_ess.report.tables import (
     number,
     share,
 )
-from hf_ess.report.text import counted, printable
+from hf_ess.report.text import counted
 
 HEADING = "## Effective state-size"
 DOCUMENTATION = "https://pypi.org/project/hf-ess/"

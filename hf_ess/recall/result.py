@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_ess.plain_text import printable
 from hf_ess.report.tables import ABSENT, Column, fitted_tables, number, plain_text, share
-from hf_ess.report.text import counted, printable
+from hf_ess.report.text import counted
 
 # Tokens beside each other are not independent, stretches of this many nearly are.
 STRETCH = 32

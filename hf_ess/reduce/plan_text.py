@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from hf_ess.plain_text import printable
 from hf_ess.report.tables import ABSENT, Column, fitted_tables, number
-from hf_ess.report.text import counted, printable
+from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

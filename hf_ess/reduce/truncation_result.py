@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_ess.plain_text import printable
 from hf_ess.report.tables import Column, fitted_tables, plain_text, share
-from hf_ess.report.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from hf_ess.report.text import printable
+from hf_ess.plain_text import printable
 
 Cell = str | int | float | bool | None
 

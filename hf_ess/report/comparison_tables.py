@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_ess.plain_text import printable
 from hf_ess.report.comparison_facts import ATTAINABLE, CAPACITY, fact_rows, facts
 from hf_ess.report.comparison_numbers import AVERAGE, MEAN_TOTAL, UTILIZATION, Row
 from hf_ess.report.names import Metric
 from hf_ess.report.tables import ABSENT, Column, fitted_tables, notes, number, share
-from hf_ess.report.text import printable, shortened
+from hf_ess.report.text import shortened
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

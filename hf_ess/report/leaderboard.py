@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ess.errors import InvalidInputError, ReportError
+from hf_ess.plain_text import printable
 from hf_ess.report import aggregates
 from hf_ess.report.cells import Cell, csv_table, markdown_table
 from hf_ess.report.comparability import comparable, differences
@@ -20,7 +21,7 @@ from hf_ess.report.names import ENTROPY, Metric, metric_label
 from hf_ess.report.report import ESSReport
 from hf_ess.report.storage import JSON_NAME
 from hf_ess.report.tables import ABSENT, model_flag, number, share
-from hf_ess.report.text import printable, shortened
+from hf_ess.report.text import shortened
 
 GROUP = "group"
 APART = "not comparable with group 1 in"

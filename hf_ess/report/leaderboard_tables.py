@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hf_ess.plain_text import printable
 from hf_ess.report.leaderboard import APART, GROUP, SOURCE, Leaderboard
 from hf_ess.report.tables import Column, fitted_tables
-from hf_ess.report.text import counted, printable, shortened
+from hf_ess.report.text import counted, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

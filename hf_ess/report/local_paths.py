@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from hf_ess.plain_text import without_secrets
+
 HOME = "~"
-HIDDEN = "***"
 
 # Inside of a path written without quotes: neither blanks nor what closes a phrase.
 _PART = r"[^\s/\\'\"<>|:;()\[\]{}`*?]"
@@ -30,10 +31,6 @@ _POSIX = re.compile(
     rf"(?:{_PART}+/+)*{_PART}*"
 )
 _HOME_FOLDER = re.compile(rf"(?:^|[\\/]){_USERS}[\\/]+[^\\/]+[\\/]*$")
-_CREDENTIALS = (
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), f"hf_{HIDDEN}"),
-    (re.compile(r"(?<=://)[^\s/@]{1,256}@"), ""),
-)
 
 
 def without_local_paths(text: str) -> str:
@@ -49,6 +46,7 @@ def without_local_paths(text: str) -> str:
     # What one turn leaves may look like a path again; every turn makes the text shorter.
     while text != before:
         before = text
+        text = without_secrets(text)
         for pattern, write in _RULES:
             text = pattern.sub(write, text)
     return text
@@ -85,12 +83,7 @@ def _shortened_url(match: re.Match[str]) -> str:
     return last_component(unquote(match[0].partition(":")[2])) or "file"
 
 
-def _constant(text: str) -> Callable[[re.Match[str]], str]:
-    return lambda _: text
-
-
 _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-    *((pattern, _constant(text)) for pattern, text in _CREDENTIALS),
     (_FILE_URL, _shortened_url),
     (_WINDOWS, _shortened),
     (_QUOTED, _shortened_in_quotes),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_ess.errors import ReportError
+from hf_ess.plain_text import printable
 from hf_ess.report import aggregates
 from hf_ess.report.layer import LayerESS
 from hf_ess.report.names import ENTROPY, Metric
-from hf_ess.report.text import counted, printable
+from hf_ess.report.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from hf_ess.report.text import printable, shortened
+from hf_ess.plain_text import printable
+from hf_ess.report.text import shortened
 
 FONT = "DejaVu Sans"  # the one that matplotlib itself ships, so that it is always there
 MISSING_GLYPH = "\N{WHITE SQUARE}"

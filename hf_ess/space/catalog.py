@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_ess.errors import InvalidInputError, LimitError
-from hf_ess.report.text import printable, shortened
+from hf_ess.plain_text import printable
+from hf_ess.report.text import shortened
 from hf_ess.shipped import trained_folder
 from hf_ess.space.hub_models import HubModels, local_facts
 from hf_ess.space.limits import Limits

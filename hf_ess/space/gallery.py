@@ -13,11 +13,11 @@ from typing import Any
 from hf_ess.errors import HfEssError, ReportError
 from hf_ess.hub.answers import explained
 from hf_ess.hub.repositories import hub_client, parsed_place
+from hf_ess.plain_text import printable
 from hf_ess.report import ESSReport
 from hf_ess.report.local_paths import last_component
 from hf_ess.report.publication import published
 from hf_ess.report.storage import ARRAYS_NAME, JSON_NAME
-from hf_ess.report.text import printable
 
 MOST_REPORTS = 200
 KEY_DIGITS = 32

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.plain_text import printable
 from hf_ess.report import ESSReport, LayerESS
 from hf_ess.report.aggregates import largest_half_width, mean_by_group, mean_by_position
 from hf_ess.report.names import ENTROPY
-from hf_ess.report.text import printable
 from hf_ess.space.counting import counts_of, has_spectra, thresholds_of
 from hf_ess.space.text_marks import passage_ends
 from hf_ess.space.view_schema import (

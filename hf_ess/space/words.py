@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hf_ess.plain_text import printable
 from hf_ess.report import ESSReport, LayerESS
 from hf_ess.report.aggregates import mean_of
 from hf_ess.report.tables import number, share
-from hf_ess.report.text import printable
 
 # A layer is saturated if its entropy-ESS, averaged over heads, positions and texts, is at least
 # this share of what is attainable there.

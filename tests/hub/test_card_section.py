@@ -13,9 +13,9 @@ from report.synthetic import UNSUPPORTED, make_layer, make_report, unverified
 
 import hf_ess
 from hf_ess.hub.card_section import DOCUMENTATION, PAPER, card_section, model_index_entry
+from hf_ess.plain_text import printable
 from hf_ess.report import SampleInfo, UnsupportedLayer
 from hf_ess.report.publication import published
-from hf_ess.report.text import printable
 
 FOLDS = ["Every layer", "How it was measured, and how to repeat it"]
 HOSTILE = [

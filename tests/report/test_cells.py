@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from hf_ess.plain_text import printable
 from hf_ess.report.cells import csv_table, markdown_cell, markdown_table
-from hf_ess.report.text import printable
 
 NASTY = [
     "a|b", "`code`", "<script>alert(1)</script>", "<!-- hf_ess:end -->", "[x](http://evil)",

@@ -6,9 +6,10 @@ from report.synthetic import TOLERANCES, UNSUPPORTED, make_layer, make_report, u
 from rich.cells import cell_len
 from rich.console import Console
 
+from hf_ess.plain_text import printable
 from hf_ess.report import UnsupportedLayer
 from hf_ess.report.tables import summary_tables
-from hf_ess.report.text import printable, shortened
+from hf_ess.report.text import shortened
 
 NASTY = "ev\x1b[31mil\x07 [bold]name[/bold] \u202e\u200b\n日本 \udc80"
 

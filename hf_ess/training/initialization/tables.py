@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hf_ess.plain_text import printable
 from hf_ess.report.names import ENTROPY, Metric, metric_column, metric_label
 from hf_ess.report.tables import Column, fitted_tables, number, plain_text
-from hf_ess.report.text import counted, printable
+from hf_ess.report.text import counted
 from hf_ess.training.initialization.probed import ProbedMixer
 
 if TYPE_CHECKING:
