@@ -1,58 +1,14 @@
-"""One process at a time in the folder of a run, and one configuration."""
+"""One configuration in the folder of a run."""
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.lab.run_config import RunConfig, differences
-from hf_ess.lab.training_state import CHECKPOINT, replace_file
-from hf_ess.report.files import translated_errors
+from hf_ess.lab.training_state import CHECKPOINT
+from hf_ess.report.folders import replace_file
 from hf_ess.shipped import LOG, RESULTS, RUN_WRITTEN
-
-LOCK = ".lock"
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-
-
-@contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
-    """Holds the folder; the system lets go of it when the process ends, however it ends.
-
-    Systems without `fcntl` (Windows) and disks without locks (some of networks) lock nothing.
-
-    Raises:
-        InvalidInputError: another process is training there.
-        OutputPathError: the folder cannot be written.
-    """
-    with translated_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a")  # noqa: SIM115 - closed by the `with` below
-    with file:
-        with translated_errors(folder):
-            _lock(file, folder)
-        yield
-
-
-def _lock(file: IO[str], folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InvalidInputError(
-            f"Another process is training in {str(folder)!r}.",
-            fix="Wait for it, end it, or choose another folder.",
-        ) from error
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
 
 
 def claim(folder: Path, config: RunConfig) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ess.errors import ReportError
-from hf_ess.lab.training_state import replace_file
 from hf_ess.report.files import translated_errors
+from hf_ess.report.folders import replace_file
 from hf_ess.report.text import shortened
 from hf_ess.shipped import LOG
 

@@ -14,19 +14,19 @@ import yaml
 
 from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.errors import HfEssError, ReportError
-from hf_ess.lab.folders import claim, sole_user
+from hf_ess.lab.folders import claim
 from hf_ess.lab.interrupts import ending_between_steps
 from hf_ess.lab.results import RunResult
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import Record, StepsOfRuns, read_records
 from hf_ess.lab.sweep_points import Axes, Point, points_of
 from hf_ess.lab.sweep_table import sweep_summary, sweep_table
-from hf_ess.lab.training_state import replace_file
 from hf_ess.lab.values import check_names, check_whole
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 from hf_ess.lab.workers import all_trained, places
 from hf_ess.lab.written import SWEEP
 from hf_ess.progress import progress_bar
+from hf_ess.report.folders import replace_file, sole_user
 from hf_ess.report.records import plain
 from hf_ess.report.text import counted
 from hf_ess.shipped import RESULTS

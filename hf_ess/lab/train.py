@@ -16,15 +16,16 @@ from transformers.utils import logging
 
 from hf_ess.analysis.provenance import library_versions
 from hf_ess.errors import NonFiniteError
-from hf_ess.lab.folders import claim, sole_user
+from hf_ess.lab.folders import claim
 from hf_ess.lab.interrupts import Wish, ending_between_steps
 from hf_ess.lab.results import RunResult
 from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import LAYERS, REMARKS, append_record, keep_records, read_records
 from hf_ess.lab.training import Training
-from hf_ess.lab.training_state import CHECKPOINT, load_state, replace_file, save_state
+from hf_ess.lab.training_state import CHECKPOINT, load_state, save_state
 from hf_ess.progress import progress_bar
 from hf_ess.report.files import translated_errors
+from hf_ess.report.folders import replace_file, sole_user
 from hf_ess.shipped import MODEL, RESULTS
 
 COMMAND = "hf-ess lab train run.yaml --out FOLDER"

@@ -7,7 +7,6 @@ floats come back to the last bit.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hf_ess.errors import ReportError
-from hf_ess.report.files import temporary_name, translated_errors, write_durably
+from hf_ess.report.folders import replace_file
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHT, MOMENT = "weight:", "moment:"
@@ -87,21 +86,6 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
         ) from error
     _load_moments(optimizer, dict(model.named_parameters()), tensors)
     return counters
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file so that at any moment, also of a sudden end, the old or the new one is there.
-
-    Raises:
-        OutputPathError: the folder cannot be written, or its disk is full.
-    """
-    with translated_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*.tmp"):
-            left.unlink()
-        aside = temporary_name(path.parent, path.name)
-        write_durably(aside, data)
-        os.replace(aside, path)
 
 
 def _load_moments(

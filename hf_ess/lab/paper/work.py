@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ess.analysis.processes import team_of
 from hf_ess.errors import ReportError
-from hf_ess.lab.folders import sole_user
 from hf_ess.lab.paper.experiment import Scale, Trainings
 from hf_ess.lab.paper.pieces import RESULT, SECONDS, computed
 from hf_ess.lab.sweep import SweepResult, sweep
-from hf_ess.lab.training_state import replace_file
 from hf_ess.progress import progress_bar
+from hf_ess.report.folders import replace_file, sole_user
 from hf_ess.report.records import plain
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class Work:
         with team_of("auto", on_cpu=True) as team:
             team.agree(" ".join(arguments))
             first = team.rank == 0
-            with sole_user(place) if first else nullcontext():
+            with sole_user(place, "measuring") if first else nullcontext():
                 own = dict(list(arguments.items())[team.rank :: team.size])
                 self._make(function, own, place, progress=self.progress and first)
                 team.combined(None, lambda _: None)

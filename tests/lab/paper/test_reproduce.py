@@ -16,11 +16,11 @@ from launching import torchrun
 
 from hf_ess.errors import InvalidInputError, ProcessFailedError, ReportError
 from hf_ess.lab import EXPERIMENTS, Reproduction, reproduce
-from hf_ess.lab.folders import sole_user
 from hf_ess.lab.paper.experiment import Scale, Trainings, Verdict
 from hf_ess.lab.paper.pieces import computed
 from hf_ess.lab.paper.work import Work
 from hf_ess.lab.sweep_points import points_of
+from hf_ess.report.folders import sole_user
 
 
 @pytest.fixture(autouse=True)
