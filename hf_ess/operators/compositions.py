@@ -200,7 +200,8 @@ class Sum(Composition):
     """`T1 + T2`: mixers in parallel; the states lie side by side.
 
     Args:
-        first, second: operators of the same length; one sample or group may serve all.
+        first: an operator.
+        second: one of the same length; one sample or group of either may serve all of the other.
 
     Raises:
         InvalidInputError: shapes that do not fit together.

@@ -30,7 +30,9 @@ class ConvolutionOperator(RealizableOperator):
         taps: `[G, K]`, the same at every step, or `[B|1, G|g|1, L, K]`, different at every step.
             Taps beyond the sequence are not used.
         direct: D `[B|1, G|g|1, L|1]` on top of the first tap.
-        batch, groups, length: sizes that the taps do not show; the length is needed for `[G, K]`.
+        batch: B, where the taps do not show it.
+        groups: G, where the taps do not show it.
+        length: L, where the taps do not show it; needed for `[G, K]`.
 
     Raises:
         InvalidTypeError: not real floating-point tensors.

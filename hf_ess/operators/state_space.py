@@ -51,7 +51,9 @@ class StateSpaceOperator(RecurrentOperator):
         write_scale: factor on B_i (dt, input gates) `[B|1, G|g|1, L|1]`.
         read_scale: factor on C_i alone, not on D (normalisers) `[B|1, G|g|1, L|1]`.
         reads: "after" or "before" the update.
-        batch, groups, length: sizes that no feature shows because all share it.
+        batch: B, where no feature shows it because all samples share them.
+        groups: G, where no feature shows it.
+        length: L, where no feature shows it.
 
     Raises:
         InvalidTypeError: features that are no floating-point tensors.

@@ -184,8 +184,7 @@ def distill_all(
         **settings: as `distill`.
 
     Raises:
-        InvalidInputError, InvalidTypeError, UnsupportedModelError, UnsupportedMixerError,
-        NonFiniteError, MemoryBudgetError: as `distill`.
+        HfEssError: what `distill` raises, under the same names.
 
     Source: Parnichkun et al., ICML 2025, appendix D.6, for one layer; for several at once ours.
 

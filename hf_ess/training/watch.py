@@ -95,10 +95,16 @@ class ESSWatch:
     with the first measurement.
 
     Args:
-        model, inputs, tokenizer, layers, positions, tolerances, thresholds: as for `watch_ess`.
+        model: as for `watch_ess`, and so is all the rest.
+        inputs: texts or token ids.
+        tokenizer: for texts.
+        layers: indices or names.
+        positions: where to measure.
+        tolerances: of the tolerance-ESS.
+        thresholds: of the remarks.
 
     Raises:
-        as `watch_ess`.
+        HfEssError: what `watch_ess` raises.
 
     Example:
         >>> import torch
