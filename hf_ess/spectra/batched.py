@@ -14,7 +14,7 @@ from torch import Tensor
 from hf_ess.spectra.bounds import gram_error, svd_error
 from hf_ess.spectra.engine import Request
 from hf_ess.spectra.gram import gram_of_columns
-from hf_ess.spectra.lanes import powers_above
+from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class BlockBatch:
         """The blocks with what is not zero moved to the front."""
         scales = powers_above(torch.linalg.vector_norm(blocks, ord=torch.inf, dim=(-2, -1)))
         scaled = blocks / scales[:, None, None]
-        used = scaled != 0
+        # What underflows when it is divided is no zero.
+        used = blocks != 0
         used_rows, used_columns = used.any(2), used.any(1)
         scaled = _used_first(_used_first(scaled, used_rows).mT, used_columns).mT
         return cls(scaled, scales, used_rows.sum(1), used_columns.sum(1))
@@ -65,16 +66,18 @@ class BlockBatch:
         """Singular values by the method of the request, in the units of the operators."""
         method = request.method_for(length)
         values, error = self._by_svd() if method == "svd" else self._by_gram()
-        error = error * self.scales
+        error = error_times_powers(error, self.scales)
         from_squares = torch.full_like(error, method != "svd", dtype=torch.bool)
         if method == "auto" and request.tolerance_floor is not None:
             coarse = (error >= request.tolerance_floor).nonzero()[:, 0]
             if len(coarse):
                 exact, smaller = self._some(coarse)._by_svd()
                 values[coarse] = exact
-                error[coarse] = smaller * self.scales[coarse]
+                error[coarse] = error_times_powers(smaller, self.scales[coarse])
                 from_squares[coarse] = False
-        return SolvedBlocks(values * self.scales[:, None], error, self.sizes, from_squares)
+        return SolvedBlocks(
+            times_powers(values, self.scales[:, None]), error, self.sizes, from_squares
+        )
 
     def _some(self, index: Tensor) -> BlockBatch:
         return BlockBatch(

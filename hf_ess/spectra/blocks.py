@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.spectra.powers import error_times_powers, times_powers
 
 Window = int | tuple[int, int] | None
 
@@ -103,9 +104,14 @@ class Region:
 
     def unscale(self, values: Tensor) -> Tensor:
         """Singular values `[n, ...]` of the scaled blocks in the units of the operators."""
-        # In two steps, since the product of the powers need not be a normal float64.
-        low, high = (s.reshape(-1, *[1] * (values.ndim - 1)) for s in self.scales.unbind(-1))
-        return values * low * high
+        return times_powers(values, *self._powers(values.ndim))
+
+    def unscale_error(self, error: Tensor) -> Tensor:
+        """Bounds `[n, ...]` on their error in the units of the operators."""
+        return error_times_powers(error, *self._powers(error.ndim))
+
+    def _powers(self, axes: int) -> list[Tensor]:
+        return [powers.reshape(-1, *[1] * (axes - 1)) for powers in self.scales.unbind(-1)]
 
 
 def region_of(
@@ -133,8 +139,9 @@ def region_of(
     # The diagonal is in no block and must not decide about the scale.
     part = part.tril(positions[0] - 1)
     scales = _scales(part)
-    part.div_(scales[:, :1, None]).div_(scales[:, 1:, None])
+    # Before the division, by which small numbers become zeros: those are zeros up to an error.
     last_reader, first_source = _support(part, length)
+    part.div_(scales[:, :1, None]).div_(scales[:, 1:, None])
     return Region(part, scales, positions, length, window, last_reader, first_source)
 
 

@@ -81,7 +81,7 @@ def certified_metrics(
         workspaces: buffers of earlier calls, to be used again.
 
     Raises:
-        NonFiniteError: NaN or infinite entries.
+        NonFiniteError: NaN or infinite entries, or singular values that overflow float64.
 
     Example:
         >>> import torch

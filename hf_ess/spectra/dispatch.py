@@ -55,7 +55,7 @@ def block_singular_values(
         InvalidTypeError: not an operator, not real numbers, positions that are no integers.
         InvalidInputError: wrong shape, positions, window or method.
         NotCausalError: entries above the diagonal.
-        NonFiniteError: NaN or infinite entries.
+        NonFiniteError: NaN or infinite entries, or singular values that overflow float64.
         MemoryBudgetError: one operator of all samples is larger than the budget.
         NotDifferentiableError: a gradient is asked for of an operator that has none.
 

@@ -68,7 +68,7 @@ def dense_block_singular_values(
             threads run where it is tight. The result comes on top.
 
     Raises:
-        NonFiniteError: NaN or infinite entries.
+        NonFiniteError: NaN or infinite entries, or singular values that overflow float64.
 
     Source: spectra of `H_i = M[i:, :i]`, Parnichkun et al., ICML 2025, section 3; the cumulative
     Gram and the error bounds are ours (`gram.py`, `bounds.py`).
@@ -108,6 +108,20 @@ def refuse_non_finite(matrices: Tensor) -> None:
             f"the first is number {wrong[0]}.",
             causes=["the model overflowed in half precision", "a row of the mask hides every key"],
             fix="Run the model in float32 or bfloat16 and check its outputs.",
+        )
+
+
+def refuse_overflow(values: Tensor, what: str) -> None:
+    """Refuses singular values that are larger than float64 can hold.
+
+    Raises:
+        NonFiniteError: names what they are of.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteError(
+            f"Singular values of {what} overflow float64.",
+            causes=["entries near 1e308: a block's norm is up to L times as large"],
+            fix="Divide the operator by a power of two, and multiply the results by it.",
         )
 
 
@@ -184,7 +198,7 @@ def _solve_by_gram(
             return
     scaled = squares.clamp_(min=0).sqrt_()
     sides = torch.tensor(sizes, dtype=torch.float64, device=scaled.device)
-    error = region.unscale(gram_error(scaled[..., 0], sides[:, 0], sides[:, 1]))
+    error = region.unscale_error(gram_error(scaled[..., 0], sides[:, 0], sides[:, 1]))
     indices = [index_of[position] for position in positions]
     store.put_all(chosen, indices, region.unscale(scaled), error, sides.amin(-1).to(torch.int64))
     if request.method == "auto" and request.tolerance_floor is not None:
@@ -201,7 +215,7 @@ def _svd_of(region: Region, position: int) -> _Solved:
     scaled = torch.linalg.svdvals(block)
     error = scaled.new_zeros(len(scaled))
     if scaled.shape[1]:
-        error = region.unscale(svd_error(scaled[:, 0], block.shape[1], block.shape[2]))
+        error = region.unscale_error(svd_error(scaled[:, 0], block.shape[1], block.shape[2]))
     return _Solved(region.unscale(scaled), error, torch.zeros_like(error, dtype=torch.bool))
 
 
@@ -251,7 +265,12 @@ class Store:
         self.from_squares[chosen, index] &= ~wanted
 
     def spectra(self, leading: Sequence[int], request: Request, length: int) -> Spectra:
-        """The results with their leading axes, and the name of how they came about."""
+        """The results with their leading axes, and the name of how they came about.
+
+        Raises:
+            NonFiniteError: values overflow.
+        """
+        refuse_overflow(self.values, f"blocks of operators of length {length}")
         name = method = request.method_for(length)
         reason = _REASONS["short" if request.method != method else "svd"]
         if method == "gram":

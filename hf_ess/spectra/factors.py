@@ -13,7 +13,8 @@ from torch import Tensor
 from hf_ess.operators.recurrent import Stretch
 from hf_ess.operators.steps import DiagonalSteps
 from hf_ess.spectra.bounds import ROUNDING, UNDERFLOW
-from hf_ess.spectra.lanes import TriangleMerger, powers_above
+from hf_ess.spectra.lanes import TriangleMerger
+from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
 
 # Rows of noise: enough that none is likely to miss a direction that grows.
 PROBES = 4
@@ -222,9 +223,8 @@ def product_singular_values(
     values = library_singular_values(torch.where(finite[..., None, None], product, 0.0), notes)
     values = values.masked_fill(~finite[..., None], torch.nan)
     error = factored_error(future, past, steps=steps)
-    # In two steps, since the product of the powers need not be a normal float64.
-    low, high = torch.minimum(after, before), torch.maximum(after, before)
-    return values * low[..., None] * high[..., None], error * low * high
+    values = times_powers(values, after[..., None], before[..., None])
+    return values, error_times_powers(error, after, before)
 
 
 def factored_error(future: Factor, past: Factor, *, steps: int) -> Tensor:

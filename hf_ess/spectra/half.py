@@ -15,8 +15,9 @@ from hf_ess.metrics import entropy_ess, tolerance_ess
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 from hf_ess.spectra.bounds import ROUNDING, gram_error
 from hf_ess.spectra.elimination import Workspace
-from hf_ess.spectra.lanes import powers_above
+from hf_ess.spectra.engine import refuse_overflow
 from hf_ess.spectra.position_tree import PositionTree, half_length
+from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
 from hf_ess.spectra.quadrature import (
     NODES,
     Blocks,
@@ -56,6 +57,11 @@ class Workspaces:
     def __init__(self) -> None:
         self._free: dict[tuple[torch.dtype, torch.device], SimpleQueue[Workspace]] = {}
         self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        """Lets go of those that nobody has."""
+        with self._lock:
+            self._free.clear()
 
     @contextmanager
     def taken(self, dtype: torch.dtype, device: torch.device) -> Iterator[Workspace]:
@@ -163,6 +169,7 @@ class Half:
     def _put_edge(self, metrics: HalfMetrics, tolerances: Sequence[float]) -> None:
         """Puts what singular values of the first, small blocks say."""
         spectra = self._edge()
+        refuse_overflow(spectra.values, "the blocks at the ends of the operators")
         at = slice(0, len(spectra.positions))
         metrics.entropy[:, at] = entropy_ess(spectra.values)
         metrics.half_width[:, at] = 0.0
@@ -193,8 +200,8 @@ class Half:
         rest = torch.full_like(at, self.length) - at
         error = gram_error(values[..., 0], rest.to(values.dtype), at.to(values.dtype))
         return Spectra(
-            values * self.unit[..., None],
-            error * self.unit,
+            times_powers(values, self.unit[..., None]),
+            error_times_powers(error, self.unit),
             torch.minimum(at, rest).expand(error.shape),
             torch.ones_like(error, dtype=torch.bool),
             positions=tuple(range(1, count + 1)),

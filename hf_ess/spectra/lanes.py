@@ -16,6 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hf_ess.spectra.powers import powers_above
+
 # Up to this many columns; libraries win on larger matrices.
 MOST_COLUMNS = 32
 # Added to pivots of matrices with entries of size one: no reflection is ever undefined, and
@@ -141,15 +143,6 @@ class TriangleMerger:
                 for step in range(width)
             ]
         return self._prepared[count]
-
-
-def powers_above(largest: Tensor) -> Tensor:
-    """The powers of two just above numbers, 1 for zero and for what is not finite."""
-    exponent = torch.frexp(largest).exponent.to(torch.int64)
-    usual = torch.isfinite(largest) & (largest > 0)
-    exponent = torch.where(usual, exponent, 0).clamp(-1022, 1023)
-    # Put together from bits: exact, where exp2 may round.
-    return ((exponent + 1023) << 52).view(torch.float64).to(largest.dtype)
 
 
 def product_of_triangles(future: Tensor, past: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from hf_ess.spectra.factors import (
 )
 from hf_ess.spectra.lanes import (
     bidiagonal_,
-    powers_above,
     product_of_triangles,
     values_of_bidiagonal,
 )
+from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
 
 # Matrices in step on a CPU: while they are whole, as many as the cache holds; when they are
 # bidiagonal, enough for the time to go into arithmetic.
@@ -137,9 +137,7 @@ class ProductQueue:
         error: Tensor,
         finite: Tensor,
     ) -> None:
-        # One after the other, since the product of the powers need not be a normal float64.
-        for scale in scales:
-            values, error = values * scale, error * scale
+        values, error = times_powers(values, *scales), error_times_powers(error, *scales)
         values = values.masked_fill(~finite, torch.nan).contiguous()
         values = values.view(-1, len(indices), *self._shape).permute(1, 2, 3, 0)
         error = error.view(len(indices), *self._shape)
@@ -155,8 +153,7 @@ def _product(
     if isinstance(future, Factor) and isinstance(past, Factor):
         (late, after), (early, before) = future.scaled(), past.scaled()
         product = _batch_last(late.rows @ early.rows.mT)
-        powers = torch.minimum(after, before), torch.maximum(after, before)
-        return product, powers, factored_error(late, early, steps=steps)
+        return product, (after, before), factored_error(late, early, steps=steps)
     assert isinstance(future, Tensor)
     assert isinstance(past, Tensor)
     scales = _balance_(future, past)

@@ -15,9 +15,9 @@ from hf_ess.spectra.dispatch import (
     formed_block_singular_values,
     operator_block_singular_values,
 )
-from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request
+from hf_ess.spectra.engine import DEFAULT_MEMORY_BUDGET, Request, refuse_overflow
 from hf_ess.spectra.factored import factored_block_singular_values
-from hf_ess.spectra.lanes import powers_above
+from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
 from hf_ess.spectra.spectra import Spectra
 
 # A state of more than this share of the sequence is cheaper as a matrix.
@@ -108,6 +108,7 @@ def _banded(operator: ConvolutionOperator, request: Request) -> Spectra:
         if not operator.constant or (rows, columns) not in solved:
             solved[rows, columns] = _solve(operator, position, rows, columns)
         values[:, :, index, : min(rows, columns)], error[:, :, index] = solved[rows, columns]
+    refuse_overflow(values, repr(operator))
     sizes = torch.tensor([min(shape) for shape in shapes], device=operator.device)
     return Spectra(
         values,
@@ -138,4 +139,4 @@ def _solve(
     scale = powers_above(block.abs().amax((-2, -1)))
     values = torch.linalg.svdvals(block / scale[..., None, None])
     error = svd_error(values[..., 0], rows, columns)
-    return values * scale[..., None], error * scale
+    return times_powers(values, scale[..., None]), error_times_powers(error, scale)

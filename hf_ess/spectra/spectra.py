@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_ess.errors import InvalidInputError
+from hf_ess.spectra.powers import LEAST_NUMBER
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Spectra:
         """
         bound = self.error_bound[..., None].expand_as(self.values)
         below = torch.where(self.values > bound, bound / self.values, 1.0)
-        errors = torch.where(self.from_squares[..., None], bound * below, bound)
+        # Roots are rounded once more where they are no normal numbers.
+        of_roots = torch.minimum(bound, bound * below + 2 * LEAST_NUMBER)
+        errors = torch.where(self.from_squares[..., None], of_roots, bound)
         return torch.where(self._computed(), errors, 0.0)
 
     def undecided(self, tolerance: float) -> Tensor:
