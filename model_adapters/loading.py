@@ -11,8 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ess.errors import InvalidInputError, ModelLoadError, UnsupportedModelError
+from hf_ess.errors import HfEssError, InvalidInputError, ModelLoadError, UnsupportedModelError
 from hf_ess.shipped import means_shipped, shipped_folder, weights_folder
+from model_adapters.checkpoint_checks import (
+    TO_SAFETENSORS,
+    check_configuration,
+    check_folder,
+    check_gguf_header,
+)
 from model_adapters.placement import DeviceMap, checked_device, checked_placement
 
 DTYPES = {
@@ -44,8 +50,12 @@ def load(
     offload_folder: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    most_parameters: int | None = None,
 ) -> LoadedModel:
     """Loads a causal language model and its tokenizer.
+
+    Weights come from safetensors where there are any. Of a pytorch_model.bin only tensors are
+    read: nothing else in it is built, let alone run.
 
     Args:
         source: a Hub id (`"org/name"`), a local folder (also that of a finished run of
@@ -62,10 +72,13 @@ def load(
             checkpoint as they are.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: run Python code that comes with the checkpoint; off unless asked for.
+        most_parameters: a checkpoint whose config.json declares more is refused before any weight
+            is read. GGUF files hold no more than they declare.
 
     Raises:
         InvalidInputError: unknown dtype, device or device map, or both of the latter.
-        ModelLoadError: the source is missing, damaged, gated or out of reach.
+        ModelLoadError: the source is missing, damaged, gated or out of reach; it would need code
+            of its own, or holds more than tensors; or it declares more than can be meant.
         UnsupportedModelError: it is no causal language model.
     """
     chosen = checked_dtype(dtype)
@@ -76,7 +89,9 @@ def load(
         loaded = _load_gguf(path, chosen or torch.float32, placement or target)
     else:
         options = {"revision": revision, "trust_remote_code": bool(trust_remote_code)}
-        loaded = _load_pretrained(source, path, chosen, options, placement or target)
+        loaded = _load_pretrained(
+            source, path, chosen, options, placement or target, most_parameters
+        )
     return LoadedModel(loaded.model.eval(), loaded.tokenizer)
 
 
@@ -100,7 +115,12 @@ def _load_gguf(path: Path, dtype: torch.dtype, placement: dict[str, Any]) -> Loa
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     _check_gguf(path)
-    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    # Code that lies beside the file is not part of it.
+    where = {
+        "pretrained_model_name_or_path": str(path.parent),
+        "gguf_file": path.name,
+        "trust_remote_code": False,
+    }
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -111,9 +131,13 @@ def _load_gguf(path: Path, dtype: torch.dtype, placement: dict[str, Any]) -> Loa
             **placement,
         )
     except Exception as error:
-        causes, fix = _offloading_hint(error) or (
-            ["the file is truncated or damaged", "its architecture is not supported"],
-            "Download the file again, or use the original checkpoint.",
+        causes, fix = (
+            _offloading_hint(error)
+            or _code_beside_hint(error)
+            or (
+                ["the file is truncated or damaged", "its architecture is not supported"],
+                "Download the file again, or use the original checkpoint.",
+            )
         )
         raise ModelLoadError(
             f"The GGUF file {path} cannot be read: {_first_line(error)}", causes=causes, fix=fix
@@ -134,6 +158,7 @@ def _check_gguf(path: Path) -> None:
             causes=["the download stopped early", "it is a Git LFS pointer"],
             fix="Download the file again.",
         )
+    check_gguf_header(path)
 
 
 def _load_pretrained(
@@ -142,8 +167,9 @@ def _load_pretrained(
     dtype: torch.dtype | None,
     options: dict[str, Any],
     placement: dict[str, Any],
+    most_parameters: int | None,
 ) -> LoadedModel:
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     import hf_ess.synthetics  # noqa: F401 - makes its models known to the auto classes
 
@@ -153,23 +179,18 @@ def _load_pretrained(
     path = weights_folder(path)
     name = str(path) if path.is_dir() and str(source) else str(source)
     _check_name(name, path)
-    try:
-        config = AutoConfig.from_pretrained(name, **options)
-    except Exception as error:
-        raise _load_error(name, path, error) from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in (
-        getattr(config, "auto_map", None) or {}
-    ):
-        raise UnsupportedModelError(
-            f"{name} is of type {config.model_type!r}, which is no causal language model.",
-            fix="Choose a causal language model (a decoder).",
-        )
+    if path.is_dir():
+        check_folder(path)
+    config = _configuration(name, path, options)
+    if most_parameters is not None:
+        _check_size(name, path, config, most_parameters)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
             dtype=dtype or "auto",
             output_loading_info=True,
+            weights_only=True,
             **options,
             **placement,
         )
@@ -179,6 +200,46 @@ def _load_pretrained(
     if is_shipped:
         model.config._name_or_path = str(source)
     return LoadedModel(model, _tokenizer(name, options))
+
+
+def _configuration(name: str, path: Path, options: dict[str, Any]) -> Any:
+    """The configuration, looked at before it becomes an object that has what it declares."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
+
+    try:
+        written, _ = PreTrainedConfig.get_config_dict(name, revision=options["revision"])
+        check_configuration(name, written, code_allowed=options["trust_remote_code"])
+        config = AutoConfig.from_pretrained(name, **options)
+    except HfEssError:
+        raise
+    except Exception as error:
+        raise _load_error(name, path, error) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in (
+        getattr(config, "auto_map", None) or {}
+    ):
+        raise UnsupportedModelError(
+            f"{name} is of type {config.model_type!r}, which is no causal language model.",
+            fix="Choose a causal language model (a decoder).",
+        )
+    return config
+
+
+def _check_size(name: str, path: Path, config: Any, most: int) -> None:
+    """Refuses what would be too large, by a model without numbers."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            shapes = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        raise _load_error(name, path, error) from error
+    declared = sum(tensor.numel() for tensor in (*shapes.parameters(), *shapes.buffers()))
+    if declared > most:
+        raise ModelLoadError(
+            f"{name} declares {declared:,} parameters; at most {most:,} are loaded here.",
+            causes=["its config.json is that of another model, or made to fill the memory"],
+            fix="Choose a smaller model.",
+        )
 
 
 def _check_name(name: str, path: Path) -> None:
@@ -220,6 +281,12 @@ def _load_error(name: str, path: Path, error: Exception) -> ModelLoadError:
     hint = _offloading_hint(error)
     if hint is not None:
         causes, fix = hint
+    elif type(error).__name__ == "UnpicklingError":
+        return ModelLoadError(
+            f"{name} cannot be loaded: its weights are pickled, and hold more than tensors.",
+            causes=["the file would run code when it is read", "the file is damaged"],
+            fix=TO_SAFETENSORS,
+        )
     elif "trust_remote_code" in str(error):
         causes = ["the checkpoint needs its own Python code, and trust_remote_code is off"]
         fix = (
@@ -254,13 +321,24 @@ def _offloading_hint(error: Exception) -> tuple[list[str], str] | None:
     return None
 
 
+def _code_beside_hint(error: Exception) -> tuple[list[str], str] | None:
+    """Causes and fix of an error that is about code in the folder of a GGUF file."""
+    if "custom code" not in str(error):
+        return None
+    return (
+        ["its folder has Python code for a tokenizer, which is never run for a GGUF file"],
+        "Move the file into a folder of its own.",
+    )
+
+
 def _tokenizer(name: str, options: dict[str, Any]) -> Any | None:
     """The tokenizer, or None: token ids can be analysed without one."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError, ImportError):
+    except Exception:
+        # Damaged files raise all kinds; whoever needs words says that there is no tokenizer.
         return None
 
 

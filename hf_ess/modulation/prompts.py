@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report.text import counted
+from model_adapters.tokenizing import encoded
 
 EOS, PERIOD, NEWLINE, NONE, CLOSING = "eos", "period", "newline", "none", "closing"
 SEPARATOR_NAMES = (EOS, PERIOD, NEWLINE, NONE, CLOSING)
@@ -101,8 +102,8 @@ def separated(name: str, passages: Sequence[str], separator: str, tokenizer: Any
             causes=["there is no tokenizer", "the tokenizer is written in Python"],
             fix="Pass tokenizer=AutoTokenizer.from_pretrained(..., use_fast=True).",
         )
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    split = encoded(tokenizer, text, return_offsets_mapping=True)
+    ids, offsets = list(split["input_ids"]), list(split["offset_mapping"])
     spans = tuple(_span(offsets, begin, end) for begin, end in marks)
     if _is_token(separator):
         _check_token_spans(spans, ids, shown, tokenizer)

@@ -23,6 +23,7 @@ from hf_ess.space.planning import Plan, plan
 from hf_ess.spectra import Positions
 from model_adapters.recorder import CORE
 from model_adapters.recording import check_scope
+from model_adapters.tokenizing import encoded
 
 MOST_TOLERANCES = 10
 WAKES_AFTER = 0.1
@@ -178,7 +179,7 @@ class Measurer:
         return _described(report, entry, planned)
 
     def _plan(self, request: Request, used: ModelInUse) -> Plan:
-        tokens = len(used.tokenizer(request.text, verbose=False)["input_ids"])
+        tokens = len(encoded(used.tokenizer, request.text)["input_ids"])
         self.limits.check_tokens(tokens)
         return plan(request.positions, tokens, used.mixers, self.limits)
 
