@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from hf_ess.arguments import check_number
 from hf_ess.errors import InvalidInputError, InvalidTypeError, NonFiniteError
 
 
@@ -80,12 +81,8 @@ def soft_tolerance_ess(
     """
     values = _checked(singular_values)
     threshold = _checked_tolerance(tol)
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1:
-        raise InvalidInputError(
-            f"The width of the step must be above 0 and at most 1, got {width!r}.",
-            causes=["wider steps have infinite gradients at singular values of 0"],
-            fix="Use for example 0.25.",
-        )
+    # Wider steps have infinite gradients at singular values of 0.
+    check_number("width", width, above=0, most=1, fix="Use for example 0.25.")
     positive = values > 0
     # log is given 1 in place of 0: a NaN gradient would survive a `where` put after the log.
     logs = torch.where(positive, values, torch.ones_like(values)).log() - math.log(threshold)

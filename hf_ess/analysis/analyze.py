@@ -21,6 +21,7 @@ from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
 from hf_ess.analysis.spectral import MeasurementSettings
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.progress import OnProgress, StoppedByCaller
 from hf_ess.report import ESSReport
@@ -162,8 +163,7 @@ def analyze(
     )
     layers = checked_layers(layers)
     for name, number in {"batch_size": batch_size, "memory_budget": memory_budget}.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise InvalidInputError(f"{name} must be a positive whole number, got {number!r}.")
+        check_whole(name, number, least=1)
     for what, word, known in (
         ("method", method, (*ROUTES, JACOBIAN)),
         ("accuracy", accuracy, ACCURACIES),

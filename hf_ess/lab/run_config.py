@@ -12,8 +12,9 @@ import torch
 import yaml
 from torch import nn
 
+from hf_ess.arguments import check_number, check_whole
 from hf_ess.errors import HfEssError, InvalidInputError, InvalidTypeError
-from hf_ess.lab.values import check_mapping, check_names, check_number, check_whole
+from hf_ess.lab.values import check_mapping, check_names
 from hf_ess.lab.written import read_written
 from hf_ess.report.records import plain
 from hf_ess.synthetics import SyntheticConfig, Task
@@ -260,7 +261,7 @@ def _check_numbers(config: RunConfig) -> None:
             f"{config.probe_samples} of probe_samples."
         )
     check_number("learning_rate", config.learning_rate, above=0)
-    check_number("weight_decay", config.weight_decay)
+    check_number("weight_decay", config.weight_decay, least=0)
     if config.gradient_clip is not None:
         check_number("gradient_clip", config.gradient_clip, above=0)
     _check_several(config)
@@ -270,7 +271,7 @@ def _check_several(config: RunConfig) -> None:
     if not isinstance(config.betas, tuple) or len(config.betas) != 2:
         raise InvalidTypeError(f"betas must be two numbers, got {config.betas!r}.")
     for beta in config.betas:
-        check_number("betas", beta)
+        check_number("betas", beta, least=0)
         if beta >= 1:
             raise InvalidInputError(f"betas must be below 1, got {beta}.")
     if not isinstance(config.tolerances, tuple) or not config.tolerances:

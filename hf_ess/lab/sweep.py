@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hf_ess.analysis.processes import Distributed, team_of
+from hf_ess.arguments import check_whole
 from hf_ess.errors import HfEssError, ReportError
 from hf_ess.lab.folders import claim
 from hf_ess.lab.interrupts import ending_between_steps
@@ -21,7 +22,7 @@ from hf_ess.lab.run_config import RunConfig
 from hf_ess.lab.run_log import Record, StepsOfRuns, read_records
 from hf_ess.lab.sweep_points import Axes, Point, points_of
 from hf_ess.lab.sweep_table import sweep_summary, sweep_table
-from hf_ess.lab.values import check_names, check_whole
+from hf_ess.lab.values import check_names
 from hf_ess.lab.worker import ERROR, INTERRUPTED
 from hf_ess.lab.workers import all_trained, places
 from hf_ess.lab.written import SWEEP

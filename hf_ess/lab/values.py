@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from hf_ess.errors import InvalidInputError, InvalidTypeError
-from hf_ess.training.regularizer import checked_number
 
 
 def check_names(what: str, given: Iterable[object], known: Iterable[str]) -> None:
@@ -37,36 +36,3 @@ def check_mapping(name: str, value: object) -> None:
     """
     if not isinstance(value, Mapping):
         raise InvalidTypeError(f"{name} must be a mapping of names to values, got {value!r}.")
-
-
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Refuses what is no whole number, or is out of range.
-
-    Raises:
-        InvalidTypeError: no whole number.
-        InvalidInputError: below `least` or above `most`.
-
-    Example:
-        >>> check_whole("steps", 100, least=1)
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < least or (most is not None and value > most):
-        limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise InvalidInputError(f"{name} must be {limits}, got {value}.")
-
-
-def check_number(name: str, value: float, *, above: float | None = None) -> None:
-    """Refuses what is no finite number of 0 or more, or not above `above`.
-
-    Raises:
-        InvalidTypeError: no number.
-        InvalidInputError: out of range.
-
-    Example:
-        >>> check_number("learning_rate", 2e-3, above=0)
-    """
-    number = checked_number(name, value)
-    if number < 0 or (above is not None and number <= above):
-        least = "at least 0" if above is None else f"above {above:g}"
-        raise InvalidInputError(f"{name} must be {least}, got {value!r}.")

@@ -13,6 +13,7 @@ from torch import nn
 from hf_ess.analysis import analyze
 from hf_ess.analysis.analyze import DEFAULT_TOLERANCES
 from hf_ess.analysis.named_models import model_and_tokenizer
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.modulation.dips import find_dips, surroundings_for
 from hf_ess.modulation.prompts import EOS, NEWLINE, NONE, PERIOD, check_separators, separated
@@ -92,8 +93,7 @@ def measure_modulation(
     """
     chosen = check_separators(separators)
     passages = _passages(texts)
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise InvalidInputError(f"draws must be a positive whole number, got {draws!r}.")
+    check_whole("draws", draws, least=1)
     model, tokenizer = model_and_tokenizer(
         model,
         tokenizer,

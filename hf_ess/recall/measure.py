@@ -20,12 +20,13 @@ from hf_ess.analysis.model_checks import (
 from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.analysis.provenance import library_versions, model_provenance
 from hf_ess.analysis.samples import Sample, check_inputs, samples_from
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError
 from hf_ess.progress import progress_bar
 from hf_ess.recall.bigrams import Integers, bigram_keys, counts_in, earlier_bigrams
 from hf_ess.recall.result import STRETCH, RecallPerplexity, ScoredTokens
 from hf_ess.recall.scoring import TokenScorer
-from hf_ess.recall.windows import Window, Windowing, batches_of_one_shape, check_at_least
+from hf_ess.recall.windows import Window, Windowing, batches_of_one_shape
 from hf_ess.report.text import counted
 
 DEFAULT_MEMORY_BUDGET = 2**27
@@ -106,9 +107,15 @@ def recall_perplexity(
         >>> result.recall.tokens, result.others.tokens, result.scored.distances.tolist()
         (1, 4, [0, 0, 0, 3, 0])
     """
-    check_at_least(2, window=window)
-    check_at_least(1, stride=stride, batch_size=batch_size, memory_budget=memory_budget)
-    check_at_least(0, exclude_common=exclude_common)
+    check_whole("batch_size", batch_size, least=1)
+    check_whole("memory_budget", memory_budget, least=1)
+    for name, number, least in (
+        ("window", window, 2),
+        ("stride", stride, 1),
+        ("exclude_common", exclude_common, 0),
+    ):
+        if number is not None:
+            check_whole(name, number, least)
     if (exclude_common is None) != (corpus is None):
         raise InvalidInputError(
             "exclude_common and corpus need each other: how common a bigram is, is counted in the "

@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hf_ess.errors import InvalidInputError
-
-
-def check_at_least(least: int, **numbers: Any) -> None:
-    """Refuses what is no whole number of at least `least`; None is left to a default.
-
-    Raises:
-        InvalidInputError: it names the argument.
-    """
-    for name, number in numbers.items():
-        is_whole = isinstance(number, int) and not isinstance(number, bool)
-        if number is not None and not (is_whole and number >= least):
-            raise InvalidInputError(
-                f"{name} must be a whole number, at least {least}, got {number!r}."
-            )
 
 
 @dataclass(frozen=True)

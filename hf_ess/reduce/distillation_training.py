@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hf_ess.arguments import check_number, check_whole
 from hf_ess.errors import (
     HfEssError,
     InvalidInputError,
@@ -50,19 +51,14 @@ class DistillationSettings:
     memory_budget: int = MEMORY_BUDGET
 
     def __post_init__(self) -> None:
-        real = ("learning_rate", "weight_decay")
-        for entry in fields(self):
-            name, value = entry.name, getattr(self, entry.name)
-            if name == "held_out" and value is None:
-                continue
-            kinds = int | float if name in real else int
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                kind = "number" if name in real else "whole number"
-                raise InvalidTypeError(f"{name} must be a {kind}, got {value!r}.")
-            positive = name in ("learning_rate", "batch_size", "held_out", "memory_budget")
-            if not math.isfinite(value) or value < 0 or (positive and value == 0):
-                least = "above 0" if positive else "at least 0"
-                raise InvalidInputError(f"{name} must be {least} and finite, got {value!r}.")
+        for name in ("operator_steps", "activation_steps", "seed"):
+            check_whole(name, getattr(self, name), least=0)
+        for name in ("batch_size", "memory_budget"):
+            check_whole(name, getattr(self, name), least=1)
+        if self.held_out is not None:
+            check_whole("held_out", self.held_out, least=1)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_number("weight_decay", self.weight_decay, least=0)
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> DistillationSettings:

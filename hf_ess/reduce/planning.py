@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.reduce.block_facts import (
     becomes_recurrence,
@@ -92,7 +93,7 @@ def plan(
         tolerance=float(levels[0]) if state_budget is None else None,
         state_budget=state_budget,
         relative=report.relative,
-        length=longest if length is None else _whole("length", length),
+        length=longest if length is None else check_whole("length", length, least=1),
         model=str(report.provenance.get("model") or ""),
         report=report.fingerprint(),
         remarks=_remarks(report, longest),
@@ -110,7 +111,7 @@ def _check(report: ESSReport, tolerance: float | None, state_budget: int | None)
             fix=f"Give one of the tolerances {', '.join(f'{x:g}' for x in report.tolerances)}.",
         )
     if state_budget is not None:
-        _whole("state_budget", state_budget)
+        check_whole("state_budget", state_budget, least=1)
     if report.window is not None:
         raise InvalidInputError(
             "A windowed report cannot be planned with: its counts are lower bounds on the state.",
@@ -124,14 +125,6 @@ def _check(report: ESSReport, tolerance: float | None, state_budget: int | None)
         )
     # Python's -O takes assertions out, and with them a property's error.
     aggregates.verified_layers(report.layers)
-
-
-def _whole(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < 1:
-        raise InvalidInputError(f"{name} must be positive, got {value}.")
-    return value
 
 
 def _within_budget(report: ESSReport, budget: int) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.reduce.families import StateOfMixer
 from hf_ess.reduce.reduction_plan import ReductionPlan
@@ -109,8 +110,7 @@ def _given(wanted: Sizes, states: Sequence[StateOfMixer]) -> dict[str, int]:
     names_of_layers(states, list(wanted))
     sizes = {state.name: state.size for state in states}
     for layer, size in wanted.items():
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise InvalidTypeError(f"The state size of {layer!r} must be a whole number: {size!r}.")
+        check_whole(f"The state size of {layer!r}", size, least=1)
         sizes |= {state.name: size for state in states if is_meant(state, layer)}
     return sizes
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_ess.errors import HfEssError, InvalidInputError, InvalidTypeError
+from hf_ess.arguments import check_whole
+from hf_ess.errors import HfEssError, InvalidInputError
 from hf_ess.reduce.families import Family, StateOfMixer, unlike, without_weights
 from hf_ess.reduce.layer_calls import LayerCall, first_output
 from hf_ess.reduce.synthetic_family import SyntheticFamily
@@ -44,10 +45,7 @@ def smaller_layer(
     """
     family = family_of(model)
     (state,) = _states(family, model, layer)
-    if isinstance(state_size, bool) or not isinstance(state_size, int):
-        raise InvalidTypeError(f"The state size must be a whole number, got {state_size!r}.")
-    if state_size < 1:
-        raise InvalidInputError(f"The state size must be positive, got {state_size}.")
+    check_whole("state_size", state_size, least=1)
     config: Any = deepcopy(model.config)
     number = state.index
     if family.one_size:

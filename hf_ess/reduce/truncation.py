@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_ess.arguments import check_whole
 from hf_ess.errors import (
-    InvalidInputError,
     InvalidTypeError,
     NonFiniteError,
     UnsupportedModelError,
@@ -98,8 +98,7 @@ def truncate(
     """
     model = getattr(model, "_orig_mod", model)
     family = family_of(model)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InvalidInputError(f"The seed must be a whole number from 0 on, got {seed!r}.")
+    check_whole("seed", seed, least=0)
     order = chosen("choice of channels", choose, _orders(seed, rescale=rescale))
     states = family.states(model)
     sizes, notes = wanted_sizes(plan_or_sizes, states, one_size=family.one_size)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from hf_ess.arguments import check_whole
 from hf_ess.errors import InvalidInputError, LimitError
 
 PREFIX = "HF_ESS_MAX_"
@@ -31,7 +32,8 @@ class Limits:
         store_bytes: results kept on disk; the oldest unused ones are removed.
 
     Raises:
-        InvalidInputError: a limit is not a positive whole number.
+        InvalidTypeError: a limit is no whole number.
+        InvalidInputError: it is not positive.
 
     Example:
         >>> Limits.from_environment({"HF_ESS_MAX_TOKENS": "256"}).tokens
@@ -52,12 +54,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(
-                    f"The limit {field.name} must be a positive whole number, got {value!r}.",
-                    fix=f"Mend {PREFIX}{field.name.upper()}, or unset it.",
-                )
+            check_whole(f"{PREFIX}{field.name.upper()}", getattr(self, field.name), least=1)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Limits:
@@ -68,11 +65,11 @@ class Limits:
         """
         found = os.environ if environment is None else environment
         chosen = {
-            field.name: _whole_number(words)
+            field.name: _whole_number(variable, words)
             for field in fields(cls)
-            if (words := found.get(PREFIX + field.name.upper()))
+            if (words := found.get(variable := PREFIX + field.name.upper()))
         }
-        return cls(**chosen)  # type: ignore[arg-type] # what is no number is refused there
+        return cls(**chosen)
 
     def check_text(self, text: str) -> None:
         """Refuses a text by its characters, before anything is done with it.
@@ -129,8 +126,10 @@ def _millions(number: int) -> str:
     return f"{number / 1e6:,.0f} million"
 
 
-def _whole_number(words: str) -> int | str:
+def _whole_number(variable: str, words: str) -> int:
     try:
         return int(words.replace("_", ""))
     except ValueError:
-        return words
+        raise InvalidInputError(
+            f"{variable} must be a whole number, got {words!r}.", fix="Mend it, or unset it."
+        ) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedConfig
 
+from hf_ess.arguments import check_number, check_whole
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 
 # Mixers whose heads carry a state of one number for each channel of a head.
@@ -43,8 +43,9 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         decay_rank: inner width of the gates `W_A2 W_A1`.
         decay_temperature: beta, `A = sigmoid(..) ** (1 / beta)` in GLA and WLA.
         alpha: `A = exp(-[1 .. N] / alpha ..)` in GLA-S6, S6 and Mamba before training.
-        smallest_step, largest_step: between which the steps dt of S6 and Mamba lie before
-            training, spread evenly on a logarithmic scale; the defaults are those of Mamba.
+        smallest_step: of the steps dt of S6 and Mamba before training, spread evenly on a
+            logarithmic scale; the defaults are those of Mamba.
+        largest_step: the other end of that scale.
         conv_kernel: taps of the short convolution of Mamba and Hyena.
         filter_width: hidden width of the network that writes Hyena's filters.
         filter_frequency: how fast the sines of that network turn; slow ones write smooth filters.
@@ -115,7 +116,7 @@ class SyntheticConfig(PreTrainedConfig):  # type: ignore[misc]
         _check_numbers(self)
         rounded_up = -(-hidden_size // 3) * 8
         self.intermediate_size = rounded_up if intermediate_size is None else intermediate_size
-        _check_whole("intermediate_size", self.intermediate_size)
+        check_whole("intermediate_size", self.intermediate_size, least=1)
         _check(self)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
@@ -149,24 +150,9 @@ def _listed(name: str, values: Sequence[Any]) -> list[Any]:
 
 def _check_numbers(config: SyntheticConfig) -> None:
     for name in WHOLE:
-        _check_whole(name, getattr(config, name))
+        check_whole(name, getattr(config, name), least=1)
     for name in REAL:
-        value = getattr(config, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
-        _check_positive(name, value)
-
-
-def _check_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
-    _check_positive(name, value)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        missed = "finite" if value > 0 else "positive"
-        raise InvalidInputError(f"{name} must be {missed}, got {value}.")
+        check_number(name, getattr(config, name), above=0)
 
 
 def _check(config: SyntheticConfig) -> None:
@@ -210,10 +196,7 @@ def _check_state_sizes(mixers: list[str], sizes: list[int | None]) -> None:
                 f"Layer {layer} is {mixer}, whose state grows with the text: it has no state size.",
                 fix="Give None for this layer.",
             )
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InvalidInputError(
-                f"The state size of layer {layer} must be a positive whole number, got {size!r}."
-            )
+        check_whole(f"The state size of layer {layer}", size, least=1)
         if mixer in ROTARY and size % 2:
             raise InvalidInputError(
                 f"Rotary embeddings turn pairs of channels; layer {layer} has {size} of them.",

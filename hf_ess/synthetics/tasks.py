@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.arguments import check_number, check_whole
+from hf_ess.errors import InvalidInputError
 
 NOT_ASKED = -100
 BLANK, MARK = -2, -1  # counted from the end of the vocabulary
@@ -80,8 +81,7 @@ def multi_query_recall(
             f"A vocabulary of {vocabulary} tokens has {half - 1} keys, fewer than {pairs}.",
             fix=f"Take at least {2 * pairs + 2} tokens.",
         )
-    if not power > 0:
-        raise InvalidInputError(f"The power of the distances must be positive, got {power}.")
+    check_number("power", power, above=0)
     keys = 1 + _distinct(torch.zeros(half - 1), samples, pairs, generator)
     values = half + _distinct(torch.zeros(vocabulary - half), samples, pairs, generator)
     places = (length - 2 * pairs) // 2
@@ -210,12 +210,10 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def _checked(seed: int, **sizes: int) -> torch.Generator:
-    """A generator of its own for the seed, once the sizes are found to be positive integers."""
-    for name, size in {"seed": seed, **sizes}.items():
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise InvalidTypeError(f"{name} must be an integer, got {size!r}.")
-        if size < 0 or (size == 0 and name != "seed"):
-            raise InvalidInputError(f"{name} must be positive, got {size}.")
+    """A generator of its own for the seed, once the sizes are found to be of at least 1."""
+    check_whole("seed", seed, least=0)
+    for name, size in sizes.items():
+        check_whole(name, size, least=1)
     return torch.Generator().manual_seed(seed)
 
 

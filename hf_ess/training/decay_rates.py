@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hf_ess.errors import InvalidInputError, InvalidTypeError, UnsupportedModelError
+from hf_ess.arguments import check_number
+from hf_ess.errors import InvalidTypeError, UnsupportedModelError
 from hf_ess.operators import LinearOperator, StateSpaceOperator
 from hf_ess.operators.steps import DiagonalSteps, LowRankSteps
 from hf_ess.training.noise import run_on, trial_inputs
-from hf_ess.training.regularizer import checked_number
 from hf_ess.training.transition_regularizer import recurrences_of
 from hf_ess.training.undisturbed import undisturbed
 from model_adapters import LayerOperator, record_operators
@@ -163,12 +163,7 @@ def checked_alpha(alpha: float) -> float:
         InvalidTypeError: no number.
         InvalidInputError: zero, negative, NaN or infinite.
     """
-    number = checked_number("alpha", alpha)
-    if number <= 0:
-        raise InvalidInputError(
-            f"Rates are divided by a positive alpha, got {alpha!r}.", fix="Use for example 1024."
-        )
-    return number
+    return check_number("alpha", alpha, above=0, fix="Use for example 1024.")
 
 
 def _add_to(parameters: Sequence[nn.Parameter], shift: float) -> None:

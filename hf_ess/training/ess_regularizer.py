@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hf_ess.arguments import check_number
 from hf_ess.errors import InvalidInputError
 from hf_ess.metrics import entropy_ess, soft_tolerance_ess
 from hf_ess.spectra import Positions, block_singular_values
 from hf_ess.training.few_positions import FEW, training_positions
-from hf_ess.training.regularizer import Regularizer, checked_number
+from hf_ess.training.regularizer import Regularizer
 from model_adapters import LayerOperator
 from model_adapters.layer_choice import Layers
 
@@ -35,7 +36,8 @@ class ESSRegularizer(Regularizer):
         unit: "share" or "absolute".
         side: "exactly", or "at least" or "at most" to leave alone what lies beyond the target.
         positions: "few" (four, evenly spread), or as `hf_ess.analyze` takes them.
-        tolerance, width: of the smooth count; the tolerance is absolute.
+        tolerance: of the smooth count, absolute.
+        width: of the smooth count's step, as `soft_tolerance_ess` takes it.
 
     Raises:
         InvalidTypeError: an argument is of a wrong type.
@@ -71,7 +73,7 @@ class ESSRegularizer(Regularizer):
         width: float = 0.25,
     ) -> None:
         super().__init__(model, weight=weight, layers=layers)
-        self.target = checked_number("target", target)
+        self.target = check_number("target", target)
         for name, word, words in (
             ("metric", metric, METRICS),
             ("unit", unit, UNITS),

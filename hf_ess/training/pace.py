@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hf_ess.errors import InvalidInputError, InvalidTypeError
+from hf_ess.arguments import check_number, check_whole
+from hf_ess.errors import InvalidTypeError
 
 Every = int | Literal["auto"]
 AUTO: Literal["auto"] = "auto"
@@ -44,17 +45,17 @@ class Pace:
     """
 
     def __init__(self, every: Every = AUTO, share: float = 0.02) -> None:
-        if every != AUTO and (isinstance(every, bool) or not isinstance(every, int)):
+        if isinstance(every, str) and every != AUTO:
             raise InvalidTypeError(f'every must be a number of steps or "auto", got {every!r}.')
-        if isinstance(every, int) and every < 1:
-            raise InvalidInputError(f"every must be at least 1 step, got {every}.")
-        if isinstance(share, bool) or not isinstance(share, int | float):
-            raise InvalidTypeError(f"share must be a number, got {share!r}.")
-        if not 0 < share <= 1:
-            raise InvalidInputError(
-                f"share must be above 0 and at most 1, got {share!r}.",
-                fix="Use for example 0.02 to spend at most 2 % of the time of the steps.",
-            )
+        if every != AUTO:
+            check_whole("every", every, least=1)
+        check_number(
+            "share",
+            share,
+            above=0,
+            most=1,
+            fix="Use for example 0.02 to spend at most 2 % of the time of the steps.",
+        )
         self.every = every
         self.share = share
         self.restart()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_ess.analysis.model_checks import check_module
+from hf_ess.arguments import check_number
 from hf_ess.errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -59,12 +60,12 @@ class Regularizer(ABC):
             )
         check_module(model)
         self.model = model
-        self.weight = checked_number("weight", weight)
-        if self.weight < 0:
-            raise InvalidInputError(
-                f"The weight must not be negative, got {weight!r}.",
-                fix="Choose the direction by the target, not by the sign of the weight.",
-            )
+        self.weight = check_number(
+            "weight",
+            weight,
+            least=0,
+            fix="Choose the direction by the target, not by the sign of the weight.",
+        )
         self.layers = checked_layers(layers)
         self._stack: ExitStack | None = None
         self._recorder: Recorder | None = None
@@ -226,17 +227,3 @@ def _diverged(layer: LayerOperator, what: str) -> NonFiniteError:
         causes=["the training diverged, or its loss is NaN already", "an overflow in float16"],
         fix="Lower the learning rate or the weight of the term, or clip gradients.",
     )
-
-
-def checked_number(name: str, value: float) -> float:
-    """A finite number.
-
-    Raises:
-        InvalidTypeError: no number.
-        InvalidInputError: NaN or infinite.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidTypeError(f"The {name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise InvalidInputError(f"The {name} must be finite, got {value!r}.")
-    return float(value)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_ess.analysis.model_checks import evaluation_mode
+from hf_ess.analysis.random_numbers import same_random_numbers
 from model_adapters.weights import execution_devices
 
 Given = TypeVar("Given")
@@ -24,9 +25,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards the training goes on as if nothing had been.
 
     Given back, also after an exception: the mode, buffers, attributes and submodules of every
-    module, and the state of the random numbers of the CPU and of the model's devices. Gradients
-    are not touched. Weights that autocast converts meanwhile are not remembered: they have no
-    graph, and a training step within the same autocast context would use them.
+    module, and the random numbers of Python, numpy and torch, on the CPU and the model's devices.
+    Gradients are not touched. Weights that autocast converts meanwhile are not remembered: they
+    have no graph, and a training step within the same autocast context would use them.
 
     Example:
         >>> import torch
@@ -38,11 +39,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         >>> model.training
         True
     """
-    kinds = {device for device in execution_devices(model).values() if device.type != "meta"}
+    kinds = {device.type for device in execution_devices(model).values()} - {"meta"}
     with ExitStack() as stack:
-        stack.enter_context(_same_random_numbers(kinds))
+        stack.enter_context(same_random_numbers(model))
         stack.enter_context(_same_modules(model))
-        for kind in sorted({device.type for device in kinds} | {"cpu"}):
+        for kind in sorted(kinds | {"cpu"}):
             stack.enter_context(_autocast_that_forgets(kind))
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
@@ -61,16 +62,6 @@ def without_autocast(function: Callable[[Given], Result]) -> Callable[[Given], R
             return function(given)
 
     return computed
-
-
-@contextmanager
-def _same_random_numbers(devices: set[torch.device]) -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        for kind in {device.type for device in devices} - {"cpu"}:
-            same = [device for device in devices if device.type == kind]
-            stack.enter_context(torch.random.fork_rng(devices=same, device_type=kind))
-        yield
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def must_not_load(monkeypatch):
         (["--tolerance", "0"], "must be positive and finite, got 0.0"),
         (["--tolerance", "-0.1"], "must be positive and finite, got -0.1"),
         (["--tolerance", "nan"], "must be positive and finite, got nan"),
-        (["--batch-size", "0"], "batch_size must be a positive whole number"),
+        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
     ],
     ids=" ".join,
 )

@@ -112,7 +112,7 @@ def test_differences_name_the_fields():
         ("tolerances=[0]", "tolerances must be above 0"),
         ("regularizer.name=es", r"no regularizer 'es'.*\n.*\n.*'ess' is meant"),
         ("regularizer.target=1", "argument of the regularizer 'transition' 'target'"),
-        ("regularizer.weight=-1", "must not be negative"),
+        ("regularizer.weight=-1", "weight must be at least 0"),
     ],
 )
 def test_wrong_values_are_named(file, word, message):

@@ -140,9 +140,9 @@ def test_inputs_that_do_not_do(model, inputs, error, words) -> None:
         ({"operator_steps": -1}, hf_ess.InvalidInputError, "operator_steps must be at least 0"),
         ({"activation_steps": 1.5}, hf_ess.InvalidTypeError, "must be a whole number"),
         ({"learning_rate": 0.0}, hf_ess.InvalidInputError, "learning_rate must be above 0"),
-        ({"learning_rate": float("nan")}, hf_ess.InvalidInputError, "above 0 and finite"),
+        ({"learning_rate": float("nan")}, hf_ess.InvalidInputError, "learning_rate must be finite"),
         ({"weight_decay": "0"}, hf_ess.InvalidTypeError, "weight_decay must be a number"),
-        ({"batch_size": 0}, hf_ess.InvalidInputError, "batch_size must be above 0"),
+        ({"batch_size": 0}, hf_ess.InvalidInputError, "batch_size must be at least 1"),
         ({"held_out": 6}, hf_ess.InvalidInputError, "Of 6 text"),
         ({"steps": 5}, hf_ess.InvalidTypeError, "There is no setting 'steps'"),
         ({"memory_budget": 1000}, hf_ess.MemoryBudgetError, "the memory budget is"),
@@ -162,7 +162,7 @@ def test_sizes_that_do_not_do(model, students) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])
 def test_a_state_size_that_is_none(model, size) -> None:
-    with pytest.raises((hf_ess.InvalidInputError, hf_ess.InvalidTypeError), match="state size"):
+    with pytest.raises((hf_ess.InvalidInputError, hf_ess.InvalidTypeError), match="state_size must be"):
         smaller_layer(model, 0, size)
 
 

@@ -263,10 +263,10 @@ def test_tables(model) -> None:
         ({"tolerance": 0.1, "state_budget": 9}, hf_ess.InvalidInputError, "either a tolerance"),
         ({"tolerance": 0.2}, hf_ess.InvalidInputError, "(?s)no metric 0.2.*0.1, 0.001, 1e-05"),
         ({"tolerance": "entropy"}, hf_ess.InvalidInputError, "Only a tolerance"),
-        ({"state_budget": 0}, hf_ess.InvalidInputError, "state_budget must be positive, got 0"),
+        ({"state_budget": 0}, hf_ess.InvalidInputError, "state_budget must be at least 1, got 0"),
         ({"state_budget": 5.0}, hf_ess.InvalidTypeError, "state_budget must be a whole number"),
         ({"state_budget": 50}, hf_ess.InvalidInputError, "(?s)No layer has a state of fixed size"),
-        ({"tolerance": 0.1, "length": -1}, hf_ess.InvalidInputError, "length must be positive"),
+        ({"tolerance": 0.1, "length": -1}, hf_ess.InvalidInputError, "length must be at least 1"),
     ],
 )
 def test_wrong_arguments(arguments, error, said: str) -> None:

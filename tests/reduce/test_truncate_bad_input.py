@@ -71,9 +71,15 @@ def test_unknown_choices() -> None:
         truncate(model_of("GLA"), 4, IDS, choose="best", progress=False)
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, True])
-def test_wrong_seeds(seed) -> None:
-    with pytest.raises(hf_ess.InvalidInputError, match="seed must be a whole number from 0 on"):
+@pytest.mark.parametrize(
+    ("seed", "error", "said"),
+    [
+        (-1, hf_ess.InvalidInputError, "seed must be at least 0"),
+        (1.5, hf_ess.InvalidTypeError, "seed must be a whole number"),
+    ],
+)
+def test_wrong_seeds(seed, error, said) -> None:
+    with pytest.raises(error, match=said):
         truncate(model_of("GLA"), 4, IDS, choose="random", seed=seed, progress=False)
 
 

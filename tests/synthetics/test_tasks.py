@@ -172,9 +172,9 @@ def test_accuracy_of_nothing_is_an_error() -> None:
     [
         (lambda: multi_query_recall(1, length=39, pairs=10), "at least 40 tokens"),
         (lambda: multi_query_recall(1, length=40, pairs=10, vocabulary=21), "at least 22"),
-        (lambda: multi_query_recall(1, length=40, pairs=10, power=0.0), "must be positive, got 0"),
-        (lambda: multi_query_recall(0, length=40, pairs=10), "samples must be positive"),
-        (lambda: multi_query_recall(1, length=40, pairs=1, seed=-1), "seed must be positive"),
+        (lambda: multi_query_recall(1, length=40, pairs=10, power=0.0), "power must be above 0"),
+        (lambda: multi_query_recall(0, length=40, pairs=10), "samples must be at least 1"),
+        (lambda: multi_query_recall(1, length=40, pairs=1, seed=-1), "seed must be at least 0"),
         (lambda: selective_copying(1, length=21, tokens=10), "at least 22 tokens"),
         (lambda: selective_copying(1, length=9, tokens=3, vocabulary=2), "a token to copy"),
         (lambda: compression(1, length=2), "at least 3 tokens"),
@@ -187,6 +187,6 @@ def test_impossible_tasks_are_refused(ask, said: str) -> None:
         ask()
 
 
-def test_sizes_are_integers() -> None:
-    with pytest.raises(hf_ess.InvalidTypeError, match=r"length must be an integer, got 40\.0"):
+def test_sizes_are_whole_numbers() -> None:
+    with pytest.raises(hf_ess.InvalidTypeError, match=r"length must be a whole number, got 40\.0"):
         multi_query_recall(1, length=40.0, pairs=10)

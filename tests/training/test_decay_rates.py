@@ -121,7 +121,7 @@ def named_alike(*path: str, mixers=("GLA",)) -> nn.Module:
     [
         ("bailing_hybrid", 2.0, hf_ess.UnsupportedModelError, "its decays do not follow it"),
         ("llama", 2.0, hf_ess.UnsupportedModelError, "(?s)no mixer.*A_log or log_rate"),
-        ("mamba", 0.0, hf_ess.InvalidInputError, "positive alpha"),
+        ("mamba", 0.0, hf_ess.InvalidInputError, "alpha must be above 0"),
         ("mamba", float("nan"), hf_ess.InvalidInputError, "finite"),
         ("mamba", "large", hf_ess.InvalidTypeError, "alpha must be a number"),
     ],

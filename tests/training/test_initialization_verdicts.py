@@ -87,7 +87,7 @@ def test_thresholds_and_metrics_can_be_chosen() -> None:
     assert kind_of(mixer, metric=0.1) == "used"
     with pytest.raises(hf_ess.InvalidInputError, match="no metric"):
         probe_of(mixer).judge(0.5)
-    with pytest.raises(hf_ess.InvalidInputError, match="least must not be negative"):
+    with pytest.raises(hf_ess.InvalidInputError, match="least must be at least 0"):
         probe_of(mixer).judge(least=-1.0)
     with pytest.raises(hf_ess.InvalidInputError, match="standard_errors must be finite"):
         probe_of(mixer).judge(standard_errors=math.nan)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_ess.analysis.provenance import library_versions
+from hf_ess.arguments import check_whole
 from hf_ess.lab.paper.experiment import Scale
 from hf_ess.lab.paper.registry import experiment_named
 from hf_ess.lab.paper.reproduction import FAILED_RUNS, Reproduction
 from hf_ess.lab.paper.work import Work
-from hf_ess.lab.values import check_names, check_whole
+from hf_ess.lab.values import check_names
 from hf_ess.launch import launched_processes
 from hf_ess.machine import machine_name
 from hf_ess.report.local_paths import without_local_paths

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hf_ess.errors import InvalidInputError
+from hf_ess.arguments import check_number
 from hf_ess.report.names import ENTROPY, Metric, metric_label
 from hf_ess.training.initialization.probed import ProbedMixer
-from hf_ess.training.regularizer import checked_number
 
 USED, UNUSED, UNDECIDED, FIXED = "used", "unused", "undecided", "fixed"
 LEAST_ELASTICITY = 0.25
@@ -35,8 +34,7 @@ class Criterion:
 
     def __post_init__(self) -> None:
         for name, value in (("least", self.least), ("standard_errors", self.standard_errors)):
-            if checked_number(name, value) < 0:
-                raise InvalidInputError(f"{name} must not be negative, got {value!r}.")
+            check_number(name, value, least=0)
 
     def kind(self, slope: float, error: float) -> str:
         """The verdict on an elasticity; undecided where it or its error is NaN."""
