@@ -78,27 +78,46 @@ def layers_done(total: int, on_progress: OnProgress | None, *, bar: bool) -> Ite
         yield tell
 
 
+@contextmanager
+def texts_done(total: int, *, bar: bool) -> Iterator[Callable[[int], None]]:
+    """Yields what to call with the number of texts that are done, for a bar over many texts.
+
+    Example:
+        >>> with texts_done(300, bar=False) as done:
+        ...     done(2)
+    """
+    with progress_bar(total, "Analysing", enabled=bar, unit="text") as shown:
+        yield lambda texts: None if not texts else shown.update(texts)
+
+
 def progress_bar(total: int, description: str, *, enabled: bool, unit: str) -> Any:
     """A bar that `HF_HUB_DISABLE_PROGRESS_BARS`, `disable_progress_bars()` or `enabled` turn off.
 
     Where stderr is neither a terminal nor a notebook, it is written once in half a minute, so that
-    the log of hours stays short; `TQDM_MININTERVAL` gives other seconds.
+    the log of hours stays short; `TQDM_MININTERVAL` gives other seconds. No thread is started.
 
     Example:
         >>> from hf_ess.progress import progress_bar
         >>> with progress_bar(2, "layers", enabled=False, unit="layer") as bar:
         ...     _ = bar.update(1)
     """
-    rarely = {"mininterval": SECONDS_IN_LOGS, "maxinterval": 2 * SECONDS_IN_LOGS}
-    return tqdm(
+    rarely = {"mininterval": SECONDS_IN_LOGS}
+    return _Bar(
         total=total,
         desc=description,
         unit=unit,
         disable=not enabled,
         name="hf_ess",
         leave=False,
+        miniters=1,
         **({} if _is_watched() or INTERVAL in os.environ else rarely),
     )
+
+
+class _Bar(tqdm):  # type: ignore[misc]
+    # The thread that tqdm starts with its first bar, even with one that is off, outlives all bars.
+    # It only corrects how many updates are skipped; here each one looks at the clock.
+    monitor_interval = 0
 
 
 def _is_watched() -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import pytest
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, tqdm
 from tiny_models import build_tiny, tiny_input_ids
 from transformers.utils import logging
 
@@ -50,6 +51,15 @@ def test_the_bar_is_gone_at_the_end(shown):
 
 def test_progress_off(shown):
     assert tuple(shown(progress=False)) == ("", "")
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_no_thread_is_left(shown, progress, monkeypatch):
+    monkeypatch.setattr(tqdm, "monitor", None)  # one of other bars may run
+    before = set(threading.enumerate())
+    shown(progress=progress)
+    assert not set(threading.enumerate()) - before
+    assert tqdm.monitor is None
 
 
 @pytest.mark.parametrize(
