@@ -18,6 +18,7 @@ from hf_ess.analysis.model_checks import (
 )
 from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.analysis.processes import Distributed, team_of
+from hf_ess.analysis.random_numbers import same_random_numbers
 from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.samples import check_inputs, samples_from
 from hf_ess.analysis.spectral import MeasurementSettings
@@ -207,7 +208,11 @@ def analyze(
             team,
             on_progress,
         )
-        with evaluation_mode(model) as was_training, torch.no_grad():
+        with (
+            same_random_numbers(model),
+            evaluation_mode(model) as was_training,
+            torch.no_grad(),
+        ):
             if was_training:
                 run.warn("The model was in training mode; it was analysed in evaluation mode.")
             try:

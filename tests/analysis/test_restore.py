@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import random
 import warnings
 import weakref
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from analysis.model_state import state_of
@@ -122,6 +124,24 @@ def test_works_in_inference_mode_and_with_gradients_on():
         assert torch.is_grad_enabled()
     assert first.fingerprint() == second.fingerprint()
     assert all(weight.grad is None for weight in model.parameters())
+
+
+def _throws_dice(_module, _args):
+    random.random(), np.random.random(), torch.rand(2)  # noqa: NPY002 - the global ones
+
+
+def _dice():
+    of_numpy = repr(np.random.get_state())  # noqa: NPY002 - the global one
+    return random.getstate(), of_numpy, torch.get_rng_state().tolist()
+
+
+def test_dice_that_a_model_throws_do_not_move_those_of_the_user():
+    model = build_tiny("llama")
+    handle = model.model.register_forward_pre_hook(_throws_dice)
+    before = _dice()
+    analyze(model, tiny_input_ids(model))
+    assert _dice() == before
+    handle.remove()
 
 
 def test_hooks_of_the_user_stay_and_run():
