@@ -21,13 +21,41 @@ def powers_above(largest: Tensor) -> Tensor:
     """
     exponent = torch.frexp(largest).exponent
     usual = torch.isfinite(largest) & (largest > 0)
-    return _power(torch.where(usual, exponent, 0)).to(largest.dtype)
+    return power_of_two(torch.where(usual, exponent, 0).clamp(min=LOWEST)).to(largest.dtype)
+
+
+def power_of_two(exponent: Tensor) -> Tensor:
+    """`2**exponent` in float64; zero below the normal numbers, the largest power above them.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.spectra.powers import power_of_two
+        >>> power_of_two(torch.tensor([-2, 3, -5000]))
+        tensor([0.2500, 8.0000, 0.0000], dtype=torch.float64)
+    """
+    # Put together from bits: exact, where exp2 may round.
+    bits = exponent.clamp(LOWEST - 1, HIGHEST).to(torch.int64) + HIGHEST
+    return (bits << 52).view(torch.float64)
+
+
+def powers_of_two(exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """Two normal numbers whose product is `2**exponent`, which need not be one."""
+    once = exponent.clamp(LOWEST, HIGHEST)
+    return power_of_two(once), power_of_two(exponent - once)
+
+
+def sum_of_exponents(*powers: Tensor) -> Tensor:
+    """The exponent of a product of powers of two, whether float64 can hold it or not."""
+    exponent = torch.frexp(powers[0]).exponent - 1
+    for power in powers[1:]:
+        exponent = exponent + torch.frexp(power).exponent - 1
+    return exponent
 
 
 def times_powers(numbers: Tensor, *powers: Tensor) -> Tensor:
-    """Float64 numbers times powers of two or zeros, whose product alone may leave float64.
+    """Float64 numbers times powers of two, whose product alone may leave float64.
 
-    What leaves it only on the way is right: exact, or the nearest subnormal number.
+    Exact, or the nearest subnormal number, also where float64 is left only on the way.
 
     Example:
         >>> import torch
@@ -36,11 +64,8 @@ def times_powers(numbers: Tensor, *powers: Tensor) -> Tensor:
         >>> times_powers(torch.ones(1).double(), large, large, 1 / large, 1 / large)
         tensor([1.], dtype=torch.float64)
     """
-    exponent, present = _exponent(powers[0]), powers[0] != 0
-    for power in powers[1:]:
-        exponent, present = exponent + _exponent(power), present & (power != 0)
-    once = exponent.clamp(LOWEST, HIGHEST)
-    return numbers * torch.where(present, _power(once), 0.0) * _power(exponent - once)
+    once, again = powers_of_two(sum_of_exponents(*powers))
+    return numbers * once * again
 
 
 def error_times_powers(error: Tensor, *powers: Tensor) -> Tensor:
@@ -50,13 +75,3 @@ def error_times_powers(error: Tensor, *powers: Tensor) -> Tensor:
     """
     scaled = times_powers(error, *powers)
     return torch.where(error > 0, scaled + 2 * LEAST_NUMBER, scaled)
-
-
-def _exponent(power: Tensor) -> Tensor:
-    return torch.frexp(power).exponent - 1
-
-
-def _power(exponent: Tensor) -> Tensor:
-    """Powers of two in float64, put together from bits: exact, where exp2 may round."""
-    bits = exponent.clamp(LOWEST, HIGHEST).to(torch.int64) + 1023
-    return (bits << 52).view(torch.float64)

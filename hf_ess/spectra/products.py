@@ -21,7 +21,14 @@ from hf_ess.spectra.lanes import (
     product_of_triangles,
     values_of_bidiagonal,
 )
-from hf_ess.spectra.powers import error_times_powers, powers_above, times_powers
+from hf_ess.spectra.powers import (
+    error_times_powers,
+    power_of_two,
+    powers_above,
+    powers_of_two,
+    sum_of_exponents,
+    times_powers,
+)
 
 # Matrices in step on a CPU: while they are whole, as many as the cache holds; when they are
 # bidiagonal, enough for the time to go into arithmetic.
@@ -36,14 +43,17 @@ Put = Callable[[int, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class _Reduced:
-    """Products of some positions as bidiagonal matrices, and what was divided out of them."""
+    """Products of some positions as bidiagonal matrices, and what was divided out of them.
+
+    Marks are factors on the values: 1, 0 for a product of zeros, NaN for one that is not finite.
+    """
 
     indices: list[int]
     diagonal: Tensor
     above: Tensor
     scales: tuple[Tensor, ...]
     error: Tensor
-    finite: Tensor
+    marks: Tensor
 
     @classmethod
     def concatenate(cls, parts: list[_Reduced]) -> _Reduced:
@@ -55,7 +65,7 @@ class _Reduced:
                 torch.cat(scales) for scales in zip(*(part.scales for part in parts), strict=True)
             ),
             torch.cat([part.error for part in parts]),
-            torch.cat([part.finite for part in parts]),
+            torch.cat([part.marks for part in parts]),
         )
 
 
@@ -116,18 +126,18 @@ class ProductQueue:
         finite = torch.isfinite(largest)
         product.masked_fill_(~finite, 0.0)
         # Nothing of a product of zeros is left of the least pivots.
-        scales = torch.where(largest == 0, 0.0, powers[0]), *powers[1:]
+        marks = torch.where(finite, (largest > 0).to(largest), torch.nan)
         if self._in_step:
-            self._reduced.append(_Reduced(indices, *bidiagonal_(product), scales, error, finite))
+            self._reduced.append(_Reduced(indices, *bidiagonal_(product), powers, error, marks))
             return
         values = library_singular_values(product.permute(2, 0, 1), self._notes).mT
-        self._deliver(indices, values, scales, error, finite)
+        self._deliver(indices, values, powers, error, marks)
 
     def _solve(self) -> None:
         every = _Reduced.concatenate(self._reduced)
         self._reduced.clear()
         values = values_of_bidiagonal(every.diagonal, every.above, self._notes)
-        self._deliver(every.indices, values, every.scales, every.error, every.finite)
+        self._deliver(every.indices, values, every.scales, every.error, every.marks)
 
     def _deliver(
         self,
@@ -135,10 +145,10 @@ class ProductQueue:
         values: Tensor,
         scales: tuple[Tensor, ...],
         error: Tensor,
-        finite: Tensor,
+        marks: Tensor,
     ) -> None:
-        values, error = times_powers(values, *scales), error_times_powers(error, *scales)
-        values = values.masked_fill(~finite, torch.nan).contiguous()
+        values, error = times_powers(values, *scales) * marks, error_times_powers(error, *scales)
+        values = values.contiguous()
         values = values.view(-1, len(indices), *self._shape).permute(1, 2, 3, 0)
         error = error.view(len(indices), *self._shape)
         for index, *found in zip(indices, values, error, strict=True):
@@ -147,7 +157,7 @@ class ProductQueue:
 
 def _product(
     futures: list[AnyFactor], pasts: list[AnyFactor], steps: int
-) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Products `[N, N, lanes]`, powers of two divided out of them, and error before these."""
     future, past = _together(futures), _together(pasts)
     if isinstance(future, Factor) and isinstance(past, Factor):
@@ -176,23 +186,23 @@ def _batch_last(matrices: Tensor) -> Tensor:
     return matrices.permute(1, 2, 0).contiguous()
 
 
-def _balance_(future: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scales the state so that columns of the past are of size one, and then everything.
+def _balance_(future: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales the state so that columns of both are of size one, and then by what they count.
 
     Only powers of two are divided out. A column of the past may be small where that of the
     future is large: what counts is their product.
 
     Returns:
-        three powers `[lanes]` whose product was divided out of the product.
+        two powers `[lanes]` whose product was divided out of the product.
     """
-    columns = powers_above(past.abs().amax(0))
-    past.div_(columns)
-    before = columns.amax(0)
-    after = powers_above(future.abs().amax((0, 1)))
-    future.div_(after).mul_(columns / before)
-    between = powers_above(future.abs().amax((0, 1)))
-    future.div_(between)
-    return after, between, before
+    largest = [factor.abs().amax(0) for factor in (future, past)]
+    powers = [powers_above(column) for column in largest]
+    weights = sum_of_exponents(*powers)
+    counts = (largest[0] > 0) & (largest[1] > 0)
+    most = torch.where(counts, weights, weights.amin(0)).amax(0)
+    past.div_(powers[1])
+    future.div_(powers[0]).mul_(torch.where(counts, power_of_two(weights - most), 0.0))
+    return powers_of_two(most)
 
 
 def _error(future: Tensor, past: Tensor, steps: int) -> Tensor:

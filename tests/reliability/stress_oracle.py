@@ -15,7 +15,7 @@ def exact(tensor):
 
 
 def exact_recurrence(operator):
-    """M [L, L] below the diagonal of the first group, from its steps as float64 has them."""
+    """M [L, L] of the first group, from its steps as float64 has them."""
     length, width = operator.length, operator.width
     stretch = operator.stretch(slice(0, 1), 0, length)
     write, read = exact(stretch.write[0, 0]), exact(stretch.read[0, 0])
@@ -24,7 +24,7 @@ def exact_recurrence(operator):
         rows = torch.eye(width, dtype=torch.float64)[None, None]
         stretch.steps.backward_(rows, step)
         transitions.append(exact(rows[0, 0]).tolist())
-    matrix = mpmath.zeros(length)
+    matrix = mpmath.diag(stretch.direct[0, 0].tolist())
     with mpmath.workdps(DIGITS):
         for source in range(length):
             state = list(write[source, :])
