@@ -173,7 +173,11 @@ def call_arguments(
 ) -> dict[str, Any]:
     """Arguments by name, with defaults; those of `**kwargs` under their own names.
 
-    Tensors as `kept` gives them: without a graph, if nobody asks for it.
+    Args:
+        function: what was called, a function or a module.
+        args: with what, by place.
+        kwargs: with what, by name.
+        kept: what becomes of tensors: without a graph, if nobody asks for it.
     """
     target = function.forward if isinstance(function, nn.Module) else function
     bound = inspect.signature(target).bind(*args, **kwargs)
@@ -190,6 +194,10 @@ def call_arguments(
 def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
     """Refuses a call that starts from a state: its outputs are not `M u` alone.
 
+    Args:
+        call: arguments by name, as `FunctionAdapter.captured` gets them.
+        names: of those that may hold a state.
+
     Raises:
         UnsupportedMixerError: one of the named arguments holds a state.
     """
@@ -200,6 +208,10 @@ def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
 
 def refuse_packed_sequences(call: dict[str, Any], *names: str) -> None:
     """Refuses a call in which several texts share one sequence.
+
+    Args:
+        call: arguments by name, as `FunctionAdapter.captured` gets them.
+        names: of those that say where texts begin.
 
     Raises:
         UnsupportedMixerError: one of the named arguments says where texts begin.

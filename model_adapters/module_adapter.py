@@ -24,7 +24,12 @@ from model_adapters.weights import where_it_runs
 
 @dataclass(frozen=True)
 class PartRun:
-    """One run of a submodule: its arguments by name, and its result."""
+    """One run of a submodule.
+
+    Attributes:
+        call: its arguments by name.
+        result: what it returned.
+    """
 
     call: dict[str, Any]
     result: Any
@@ -164,5 +169,10 @@ class _ModuleHooks:
 
 
 def heads_first(features: Tensor, heads: int) -> Tensor:
-    """`[B, L, H * D]` as `[B, H, L, D]`."""
+    """`[B, L, H * D]` as `[B, H, L, D]`.
+
+    Args:
+        features: of all heads, side by side.
+        heads: H.
+    """
     return features.detach().reshape(*features.shape[:2], heads, -1).transpose(1, 2)

@@ -58,7 +58,14 @@ class LayerOperator:
 
 @dataclass(frozen=True)
 class RefusedLayer:
-    """A mixer that ran and whose operator is not known, with the reason."""
+    """A mixer that ran and whose operator is not known, with the reason.
+
+    Attributes:
+        name: dotted path of the module.
+        index: number of the layer that the module belongs to.
+        mixer: its family, as far as an adapter knew it.
+        reason: why it has no operator.
+    """
 
     name: str
     index: int
@@ -80,7 +87,14 @@ class Recorder:
     """Collects the operators of one model while it runs in one thread.
 
     Adapters call `record` or `refuse`; the recorder adds names and numbers, and hands each
-    operator to the sink at once, so that no more than one is alive.
+    operator to the sink at once, so that no more than one is alive. `hf_ess.record_operators` makes
+    one, and gives it back.
+
+    Args:
+        model: whose modules have the names.
+        sink: gets each `LayerOperator`.
+        scope: "core" or "mixer".
+        keep_graph: whether operators are to keep autograd's way back to the weights.
     """
 
     def __init__(

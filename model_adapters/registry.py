@@ -48,7 +48,13 @@ def register_adapter(adapter: AdapterClass) -> AdapterClass:
     """Class decorator that adds an adapter to those which `hf_ess.analyze` asks.
 
     Packages register theirs by an entry point of group `hf_ess.adapters` whose value is the
-    decorated class or its module.
+    decorated class or its module. `docs/adding-a-mixer.md` is a whole example.
+
+    Args:
+        adapter: a subclass of `MixerAdapter` that can be made without arguments.
+
+    Returns:
+        The class as it was.
 
     Raises:
         AdapterError: the class is incomplete, or its mixer is registered by another class.
@@ -91,7 +97,10 @@ def _place(adapter: type) -> tuple[str, str]:
 
 
 def unregister_adapter(mixer: str) -> None:
-    """Takes an adapter out again.
+    """Takes an adapter out again that `hf_ess.register_adapter` added.
+
+    Args:
+        mixer: the word of its reports.
 
     Raises:
         AdapterError: no adapter of that name.

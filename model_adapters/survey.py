@@ -31,7 +31,17 @@ PACKED_ROUNDING = 0.05
 
 @dataclass(frozen=True)
 class SurveyedMixer:
-    """A mixer that an adapter recorded in the trial run."""
+    """A mixer that an adapter recorded in the trial run of `survey`.
+
+    Attributes:
+        name: dotted path of the module.
+        index: number of the layer that the module belongs to.
+        mixer: its family.
+        call: 0 for the first operator of the module in a forward pass, 1 for the next, ...
+        future_share: how much of the operator lies above the diagonal, 0 for a causal one.
+        groups: G.
+        state_size: per channel; None where it grows with the text.
+    """
 
     name: str
     index: int

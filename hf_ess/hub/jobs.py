@@ -141,6 +141,11 @@ def submit_job(request: JobRequest, api: HfApi, *, device_chosen: bool = True) -
 def follow_job(job: JobInfo, api: HfApi, show: Callable[[str], None]) -> None:
     """Shows the lines of a job's log until it ends.
 
+    Args:
+        job: as `submit_job` gives it.
+        api: a client of the Hub with the token of the job's owner.
+        show: called with each line.
+
     Raises:
         JobError: the job failed or was cancelled, or the Hub cannot be reached any more.
     """

@@ -46,8 +46,9 @@ class Dips:
         expected: mean depth of cuts elsewhere at the same distances from the ends.
         deepest_elsewhere: of any of these cuts.
         excess: mean depth of the separators minus `expected`.
-        low, high: interval of 95 % around it, by resampling separators and cuts elsewhere; NaN
-            for a single separator. With fewer than about ten it is rough.
+        low: lower end of an interval of 95 % around it, by resampling separators and cuts
+            elsewhere; NaN for a single separator. With fewer than about ten it is rough.
+        high: its upper end.
         p_value: share of random choices of matched cuts with a mean depth at least as large.
     """
 

@@ -185,7 +185,14 @@ class Modulation:
 
 
 def modulation_table(results: Sequence[Modulation]) -> pd.DataFrame:
-    """A row for each text, separator and metric of several models; first column is the model."""
+    """A row for each text, separator and metric of several models; first column is the model.
+
+    Args:
+        results: as `hf_ess.measure_modulation` gives them, one for each model.
+
+    Returns:
+        The rows of `Modulation.to_pandas`, one model after the other.
+    """
     import pandas as pd
 
     return pd.concat([result.to_pandas() for result in results], ignore_index=True)

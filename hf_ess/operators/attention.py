@@ -51,6 +51,9 @@ class SoftmaxWeights:
     """The plain rule: `softmax(scale * q k^T + mask)` over the keys.
 
     A query that may look at no key at all gets zeros, as in torch's fused attention.
+
+    Args:
+        scale: factor on the scores, usually `1 / sqrt(D)`.
     """
 
     def __init__(self, scale: float) -> None:

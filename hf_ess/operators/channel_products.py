@@ -35,6 +35,9 @@ def channel_gram(operator: StateSpaceOperator) -> Tensor:
 
     The sum of all entries is `||M - D||_F^2`; the direct term D belongs to no channel.
 
+    Args:
+        operator: M, of a diagonal state.
+
     Raises:
         UnsupportedMixerError: the state is not diagonal.
 
@@ -61,6 +64,10 @@ def distance_bound(first: StateSpaceOperator, second: StateSpaceOperator) -> Ten
 
     It is the norm itself but for rounding: the squares that are summed may cancel, so that what
     they can have lost, about `1e-6 sum_n ||M_n||_F` for L = 1024, is added in the square.
+
+    Args:
+        first: M1.
+        second: M2, of the same shape.
 
     Raises:
         InvalidInputError: the operators are of different shapes.

@@ -175,7 +175,11 @@ class RowScaled(_Scaled):
 
 
 class ColumnScaled(_Scaled):
-    """`T diag(b)`: a gate on the inputs. Arguments, errors and source as for `RowScaled`.
+    """`T diag(b)`: a gate on the inputs. Errors and source as for `RowScaled`.
+
+    Args:
+        operator: T.
+        scale: b, `[B|1, G|1, L|1]`.
 
     Example:
         >>> import torch

@@ -10,7 +10,10 @@ from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES, LinearOp
 
 
 def future_share(matrix: Tensor) -> float:
-    """Largest |entry| above the diagonal of `[..., L, L]`, relative to the largest |entry|.
+    """Largest |entry| above the diagonal, relative to the largest |entry|.
+
+    Args:
+        matrix: `[..., L, L]`.
 
     Example:
         >>> import torch

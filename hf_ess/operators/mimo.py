@@ -13,7 +13,12 @@ from hf_ess.operators.linear_operator import FLOAT64_BYTES, LinearOperator
 
 
 def block_future_share(matrix: Tensor, channels_out: int, channels_in: int) -> float:
-    """Largest |entry| from a later token of `[..., L*O, L*I]`, relative to the largest |entry|.
+    """Largest |entry| from a later token, relative to the largest |entry|.
+
+    Args:
+        matrix: `[..., L*O, L*I]`.
+        channels_out: O.
+        channels_in: I.
 
     Example:
         >>> import torch

@@ -39,6 +39,9 @@ class RealizableOperator(LinearOperator):
 def realization(operator: LinearOperator) -> RecurrentOperator | None:
     """The operator as a recurrence, None if it has no small state that is known.
 
+    Args:
+        operator: of any structure.
+
     Example:
         >>> import torch
         >>> from hf_ess.operators import DenseOperator, ScalarDecay, StateSpaceOperator

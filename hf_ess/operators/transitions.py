@@ -24,6 +24,9 @@ class Transition(ABC):
     Features stay in the dtype of the model. Axes of size one are shared: by samples, by groups,
     or by steps (time-invariant recurrences). A number of groups that divides that of the operator
     is repeated for neighbouring groups.
+
+    Args:
+        features: what the matrices are made of.
     """
 
     def __init__(self, *features: Feature) -> None:
@@ -126,6 +129,9 @@ class OuterDecay(Transition):
     Args:
         rate: `[G, N]`, usually negative (`A = -exp(A_log)`).
         step: `[B, G, L]`, the discretisation step dt.
+
+    Raises:
+        InvalidInputError: the rates are no `[G, N]`.
 
     Source: Gu and Dao, "Mamba", 2023, section 3.2 and algorithm 2 (zero-order hold).
 
@@ -231,6 +237,9 @@ class DenseTransition(Transition):
 
     Args:
         matrices: `[N, N]` for one constant system, else `[B|1, G|g|1, L|1, N, N]`.
+
+    Raises:
+        InvalidInputError: matrices that are not square.
 
     Source: Smith et al., "Simplified State Space Layers", ICLR 2023 (S5); any linear
     time-varying system.

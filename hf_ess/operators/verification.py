@@ -19,7 +19,10 @@ RESIDUAL_BOUNDS: dict[torch.dtype, float] = {
 
 
 def residual_bound(dtype: torch.dtype) -> float:
-    """Largest residual that verifies an operator of a layer that computes in `dtype`.
+    """Largest residual that verifies an operator of a layer.
+
+    Args:
+        dtype: in which the layer computes.
 
     Raises:
         InvalidTypeError: not a floating-point dtype of a layer's output.
@@ -37,6 +40,9 @@ def residual_bound(dtype: torch.dtype) -> float:
 
 class ResidualMeter:
     """`max |M u - y| / max |y|` for each sample, gathered over chunks of groups.
+
+    Args:
+        batch: B.
 
     Example:
         >>> import torch

@@ -189,6 +189,11 @@ class App:
 def serve_page(settings: Settings, address: Address, on_ready: Callable[[str], None]) -> None:
     """Serves the page until somebody ends it with Ctrl-C, or the process is told to end.
 
+    Args:
+        settings: what the operator decides.
+        address: where the page is to be reached.
+        on_ready: called with the page's address once it answers.
+
     Raises:
         AddressError: the port is taken, or cannot be used.
         InvalidInputError, OutputPathError: as `App`.

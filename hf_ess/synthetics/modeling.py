@@ -77,6 +77,9 @@ class SyntheticForCausalLM(PreTrainedModel):  # type: ignore[misc]
     It keeps no cache: texts run as a whole. As everywhere in transformers, label i is what the
     model should answer at token i - 1.
 
+    Args:
+        config: which mixers, and how large; `build_model` also draws weights by a seed.
+
     Source: Parnichkun et al., ICML 2025, appendix D.2.
 
     Example:

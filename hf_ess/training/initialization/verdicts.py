@@ -48,7 +48,10 @@ class Verdict:
     """Whether the capacity of one mixer turns into use.
 
     Attributes:
-        index, name, mixer, alpha: which one; as in `ProbedMixer`.
+        index: number of the mixer's layer, as in `ProbedMixer`.
+        name: of the mixer's module.
+        mixer: its family.
+        alpha: what its decay rates were divided by.
         kind: "used", "unused", "undecided", or "fixed" where the capacity is the same for all
             state sizes.
         elasticity: `d log ESS / d log attainable`: 0 where ESS stays, 1 where it keeps in step.
