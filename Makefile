@@ -8,13 +8,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint typecheck docs benchmark benchmark-check performance paper clean
+.PHONY: demo test package lint typecheck docs benchmark benchmark-check performance paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
 
 test: $(VENV)/.dev lint typecheck
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+package: $(VENV)/.dev
+	$(BIN)/python .ci/check_package.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
