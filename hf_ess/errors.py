@@ -88,6 +88,10 @@ class MemoryBudgetError(HfEssError, MemoryError):
     """One operator of one layer does not fit into the memory budget."""
 
 
+class OutOfMemoryError(HfEssError, MemoryError):
+    """A device has no memory left, also not for the smallest pieces of the work."""
+
+
 class AdapterError(HfEssError, RuntimeError):
     """An adapter is registered wrongly or broke its contract."""
 

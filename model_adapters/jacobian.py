@@ -21,6 +21,7 @@ from hf_ess.errors import HfEssError, InvalidTypeError, NotCausalError, Unsuppor
 from hf_ess.operators import JacobianOperator, ResidualMeter, residual_bound
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
 from hf_ess.operators.linearization import float64_version
+from hf_ess.out_of_memory import is_out_of_memory
 from model_adapters.recorder import Recorder
 from model_adapters.registry import MixerAdapter
 from model_adapters.survey import first_tensor, is_sequence, token_features
@@ -125,9 +126,10 @@ class JacobianAdapter(MixerAdapter):
                     return operator
             except HfEssError:
                 raise
-            except (AttributeError, RuntimeError, TypeError, ValueError):
+            except (AttributeError, RuntimeError, TypeError, ValueError) as error:
                 # Kernels and constants that know one dtype only, and packed weights.
-                pass
+                if is_out_of_memory(error):
+                    raise
         try:
             operator = JacobianOperator(call.in_own_dtype(), call.features, work_bytes=work_bytes)
         except InvalidTypeError as error:
@@ -136,6 +138,8 @@ class JacobianAdapter(MixerAdapter):
         except HfEssError:
             raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise UnsupportedMixerError(f"it cannot be differentiated: {error}") from error
         difference = _difference(operator, result)
         if not difference <= bound:

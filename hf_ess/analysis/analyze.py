@@ -159,6 +159,8 @@ def analyze(
         window=resolve_window(window),
         method=method,
         accuracy=accuracy,
+        OutOfMemoryError: the device has no memory left. Operators and spectra are tried again in
+            smaller pieces first.
         memory_budget=memory_budget,
         keep_singular_values=keep_singular_values,
     )

@@ -29,20 +29,26 @@ LARGEST_SHARE_LEFT_OUT = 1e-2
 class JacobianMeasurer(OperatorMeasurer):
     """Measures a Jacobian, and proves it by differences instead of by `M u = y`."""
 
-    def measure(self) -> Measurement:
-        operator = self.layer.operator
-        assert isinstance(operator, JacobianOperator)
-        measurement = super().measure()
+    @property
+    def jacobian(self) -> JacobianOperator:
+        assert isinstance(self.layer.operator, JacobianOperator)
+        return self.layer.operator
+
+    def _shrink(self) -> bool:
+        """Fewer products at once; a smaller budget would choose another way to the spectra."""
+        return self.jacobian.multiply_fewer_at_once()
+
+    def _measured_once(self) -> Measurement:
         return replace(
-            measurement,
-            residual=operator.derivative_residual().cpu().numpy(),
-            residual_bound=operator.derivative_bound,
+            super()._measured_once(),
+            residual=self.jacobian.derivative_residual().cpu().numpy(),
+            residual_bound=self.jacobian.derivative_bound,
         )
 
     def _by_structure(self, meter: ResidualMeter) -> list[SpectralMeasurement]:
         """Spectra alone: a Jacobian applied to the input does not give the output."""
         spectra = operator_block_singular_values(
-            self.layer.operator, self.request, memory_budget=self.settings.memory_budget
+            self.layer.operator, self.request, memory_budget=self.memory_budget
         )
         return [SpectralMeasurement.of(spectra, self.settings)]
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hf_ess.analysis.smaller_pieces import in_smaller_pieces
 from hf_ess.analysis.spectral import MeasurementSettings, SpectralMeasurement
 from hf_ess.analysis.streaming import streamed_spectra
 from hf_ess.errors import NonFiniteError
@@ -64,19 +65,29 @@ class OperatorMeasurer:
     ) -> None:
         self.layer = layer
         self.settings = settings
+        self.memory_budget = settings.memory_budget
         self.route = settings.dense_route(layer.operator.length, positions)
         self.request = Request(positions, settings.window, settings.spectral_method, settings.floor)
 
     def measure(self) -> Measurement:
-        """The measurement of all groups.
+        """The measurement of all groups, in smaller pieces where memory runs out.
 
         Raises:
             NonFiniteError: features or outputs of the layer are NaN or infinite.
             MemoryBudgetError: one group does not fit into the memory budget.
+            OutOfMemoryError: memory ran out, also for the smallest pieces.
         """
-        operator = self.layer.operator
         self._check_finite("inputs", self.layer.inputs)
         self._check_finite("outputs", self.layer.outputs)
+        return in_smaller_pieces(self._measured_once, self._shrink, self.layer.name, self.settings)
+
+    def _shrink(self) -> bool:
+        """Takes smaller pieces from now on; False if there are none."""
+        self.memory_budget //= 2
+        return self.memory_budget > 0
+
+    def _measured_once(self) -> Measurement:
+        operator = self.layer.operator
         meter = self._meter()
         try:
             if has_own_route(operator) and not self.settings.divides:
@@ -96,12 +107,12 @@ class OperatorMeasurer:
         # What `apply` holds: features, and stretches of the vectors of the state.
         stretch = operator.batch * APPLIED_AT_ONCE * (operator.state_size or 0)
         bytes_per_group = 8 * (self.layer.inputs[:, :1].numel() + stretch) * FLOAT64_BYTES
-        step = max(1, self.settings.memory_budget // (4 * bytes_per_group))
+        step = max(1, self.memory_budget // (4 * bytes_per_group))
         for start in range(0, operator.groups, step):
             groups = slice(start, min(start + step, operator.groups))
             self._verify(meter, operator.apply(self.layer.inputs[:, groups], groups), groups)
         spectra = operator_block_singular_values(
-            operator, self.request, memory_budget=self.settings.memory_budget
+            operator, self.request, memory_budget=self.memory_budget
         )
         return [SpectralMeasurement.of(spectra, self.settings)]
 
@@ -109,7 +120,7 @@ class OperatorMeasurer:
         if streams(self.layer.operator.length, self.request):
             return self._by_rows(meter)
         parts, future = [], 0.0
-        for groups in self.layer.operator.group_chunks(self.settings.memory_budget, share=2):
+        for groups in self.layer.operator.group_chunks(self.memory_budget, share=2):
             dense = self.layer.operator.to_dense(groups)
             self._verify(meter, dense @ self.layer.inputs[:, groups].to(torch.float64), groups)
             future = max(future, future_share(dense))
@@ -118,7 +129,7 @@ class OperatorMeasurer:
 
     def _measured(self, dense: Tensor) -> SpectralMeasurement:
         """The metrics of formed operators `[B, g, L, L]`."""
-        budget = self.settings.memory_budget
+        budget = self.memory_budget
         if self.route.method != DIVIDE_AND_CONQUER:
             spectra = dense_block_singular_values(dense, self.request, memory_budget=budget)
             return SpectralMeasurement.of(spectra, self.settings)
@@ -134,7 +145,7 @@ class OperatorMeasurer:
     def _by_rows(self, meter: ResidualMeter) -> tuple[list[SpectralMeasurement], float]:
         """Windows and residual without ever holding M."""
         spectra, future = streamed_spectra(
-            self.layer, self.request, self.settings.memory_budget, partial(self._verify, meter)
+            self.layer, self.request, self.memory_budget, partial(self._verify, meter)
         )
         return [SpectralMeasurement.of(part, self.settings) for part in spectra], future
 

@@ -15,8 +15,10 @@ from hf_ess.errors import (
     InvalidInputError,
     InvalidTypeError,
     NonFiniteError,
+    OutOfMemoryError,
     UnsupportedModelError,
 )
+from hf_ess.out_of_memory import is_out_of_memory, shortage_of
 from model_adapters.weights import execution_devices, non_finite_weights
 
 
@@ -93,6 +95,26 @@ def context_length(model: nn.Module) -> int | None:
     longest = getattr(text_config, "max_position_embeddings", None)
     # XLNet says -1.
     return longest if isinstance(longest, int) and longest > 0 else None
+
+@contextmanager
+def explained_shortage(samples: int, length: int) -> Iterator[None]:
+    """Says what to do where memory runs out while the model itself computes.
+
+    Raises:
+        OutOfMemoryError: the device has no memory left.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"Memory ran out while the model ran on {samples} text(s) of {length} tokens.",
+            causes=[shortage_of(error), "other programs use the memory of the device, too"],
+            fix="Let fewer texts run together (batch_size), analyse shorter ones, load the model "
+            'in a narrower dtype, or place it elsewhere (device, device_map="auto").',
+        ) from error
+
 
 
 def forward_parameters(model: nn.Module) -> set[str]:

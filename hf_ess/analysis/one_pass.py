@@ -9,7 +9,11 @@ from torch import nn
 
 from hf_ess.analysis.collection import LayerCollection, MeasuredLayer
 from hf_ess.analysis.measurement import OperatorMeasurer
-from hf_ess.analysis.model_checks import check_finite_result, non_finite_error
+from hf_ess.analysis.model_checks import (
+    check_finite_result,
+    explained_shortage,
+    non_finite_error,
+)
 from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import NonFiniteError
 from hf_ess.report import LayerESS
@@ -48,6 +52,7 @@ def measured_pass(
     Raises:
         NonFiniteError: NaN or infinity; names the weights or the layer.
         MemoryBudgetError: an operator does not fit into the memory budget.
+        OutOfMemoryError: the device has no memory left.
     """
     samples, length = shape
     collection = LayerCollection([length] * samples, positions)
@@ -62,7 +67,8 @@ def measured_pass(
 
     with record_operators(model, measure) as recorder:
         try:
-            result = run()
+            with explained_shortage(*shape):
+                result = run()
         except NonFiniteError as error:
             raise non_finite_error(model, error.what) from error
     check_finite_result(model, result)

@@ -21,6 +21,7 @@ from hf_ess.analysis.model_checks import (
     explained_length,
     forward_options,
     input_device,
+    explained_shortage,
     non_finite_error,
 )
 from hf_ess.analysis.one_pass import of_other_shape
@@ -194,7 +195,7 @@ class AnalysisRun:
 
     def _forward(self, ids: Tensor) -> Any:
         options = forward_options(self.model, ids.shape[1])
-        with explained_length(self.model, ids.shape[1]):
+        with explained_length(self.model, ids.shape[1]), explained_shortage(*ids.shape):
             return self.model(input_ids=ids.to(input_device(self.model)), **options)
 
     def _run_batch(self, batch: int, chosen: set[str], share: Share, done: LayerDone) -> None:

@@ -31,6 +31,7 @@ class MeasurementSettings:
         memory_budget: bytes that dense operators and spectra may take at once.
         keep_singular_values: whether measurements carry the singular values.
         workspaces: buffers that the layers use one after the other.
+        shortages: what was said when memory ran out, which is told once.
     """
 
     tolerances: tuple[float, ...]
@@ -41,6 +42,7 @@ class MeasurementSettings:
     memory_budget: int
     keep_singular_values: bool
     workspaces: Workspaces = field(default_factory=Workspaces, repr=False, compare=False)
+    shortages: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def floor(self) -> float | None:

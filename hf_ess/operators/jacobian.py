@@ -177,6 +177,10 @@ class JacobianOperator(MimoOperator):
         """`M' w` for many w: float64 `[n, B, L, O]` to `[n, B, L, I]`."""
         return self._linearization.transposed_products(cotangents)
 
+    def multiply_fewer_at_once(self) -> bool:
+        """Halves how many products are computed together; False where it is one already."""
+        return self._linearization.multiply_fewer_at_once()
+
     def derivative_residual(self) -> Tensor:
         """`max |M v - d| / max |d|` per sample, `[B]`: d is the central difference along v.
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from hf_ess.errors import HfEssError, InvalidTypeError, UnsupportedMixerError
 from hf_ess.operators.linear_operator import FLOAT64_BYTES
+from hf_ess.out_of_memory import is_out_of_memory
 
 # Batched backward passes win little beyond this many at a time.
 MOST_TOGETHER = 1024
@@ -148,6 +149,12 @@ class Linearization:
         backward, cotangent = self._backward_pass()
         return self._differentiate(backward, cotangent, tangents)
 
+    def multiply_fewer_at_once(self) -> bool:
+        """Halves how many products are computed together; False where it is one already."""
+        fewer = self.together // 2
+        self.together = max(1, fewer)
+        return fewer > 0
+
     def central_difference(self, direction: Tensor, step: float) -> Tensor:
         """`(f(u + h v) - f(u - h v)) / 2h` in float64 for v `[B, L, I]`, `[B, L, O]`."""
         start = self.inputs.detach()
@@ -164,9 +171,11 @@ class Linearization:
                     cotangent = torch.zeros_like(self.outputs, requires_grad=True)
                     backward = self._pulled_back(cotangent), cotangent
                 self._check_products(*backward)
-            except (HfEssError, torch.OutOfMemoryError):
+            except HfEssError:
                 raise
             except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 raise _no_products(f"torch says: {error}") from error
             self._backward = backward
         return self._backward
@@ -209,9 +218,9 @@ class Linearization:
         if self._batched and len(vectors) > 1:
             try:
                 return _gradient(outputs, inputs, vectors, is_grads_batched=True)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 # Custom autograd functions without a rule for vmap.
                 self._batched = False
         return torch.stack([_gradient(outputs, inputs, vector) for vector in vectors])
