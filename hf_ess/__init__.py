@@ -44,6 +44,7 @@ from hf_ess.errors import (
 if TYPE_CHECKING:
     from hf_ess import reduce
     from hf_ess.analysis.analyze import AnalysisInterrupted, analyze
+    from hf_ess.corpus import read_texts
     from hf_ess.metrics import entropy_ess, soft_tolerance_ess, tolerance_ess
     from hf_ess.modulation import Modulation, modulation_table
     from hf_ess.modulation.measure import measure_modulation
@@ -91,6 +92,7 @@ _HOME_OF = {
     "measure_modulation": "hf_ess.modulation.measure",
     "modulation_table": "hf_ess.modulation",
     "probe_initialization": "hf_ess.training",
+    "read_texts": "hf_ess.corpus",
     "recall_perplexity": "hf_ess.recall",
     "record_operators": "model_adapters",
     "register_adapter": "model_adapters",
@@ -132,9 +134,9 @@ __all__ = [
     "NotComparableError",
     "NotDifferentiableError",
     "NumericalFloorWarning",
+    "OutOfMemoryError",
     "OutputPathError",
     "ProcessFailedError",
-    "OutOfMemoryError",
     "Progress",
     "RecallPerplexity",
     "ReportError",
@@ -152,6 +154,7 @@ __all__ = [
     "measure_modulation",
     "modulation_table",
     "probe_initialization",
+    "read_texts",
     "recall_perplexity",
     "record_operators",
     "reduce",

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 CPU_FACTS = Path("/proc/cpuinfo")
+# What a container may use.
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine_name() -> str:
@@ -23,6 +25,24 @@ def machine_name() -> str:
         return f"{torch.cuda.get_device_name(0)}, {count} GPU{'s' * (count > 1)}"
     cores = os.cpu_count() or 1
     return f"{_processor()}, {cores} core{'s' * (cores > 1)}"
+
+
+def memory_bytes() -> int | None:
+    """Memory of this machine, or of the container that this is; None where it cannot be told.
+
+    Example:
+        >>> known = memory_bytes()
+        >>> known is None or known > 2**20
+        True
+    """
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        return min(whole, int(MEMORY_LIMIT.read_text("ascii")))
+    except (OSError, ValueError):
+        return whole
 
 
 def _processor() -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from hf_ess.analysis.batches import Corpus
 from hf_ess.analysis.model_checks import (
     check_model,
     check_token_ids,
@@ -20,9 +22,17 @@ from hf_ess.analysis.named_models import model_and_tokenizer
 from hf_ess.analysis.processes import Distributed, team_of
 from hf_ess.analysis.random_numbers import same_random_numbers
 from hf_ess.analysis.run import AnalysisRun
-from hf_ess.analysis.samples import check_inputs, samples_from
+from hf_ess.analysis.samples import (
+    SHORTEST,
+    LeftOut,
+    Sample,
+    check_inputs,
+    samples_from,
+    usable_samples,
+)
 from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.arguments import check_whole
+from hf_ess.corpus import sentence_start
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.progress import OnProgress, StoppedByCaller
 from hf_ess.report import ESSReport
@@ -75,6 +85,9 @@ def analyze(
     revision: str | None = None,
     trust_remote_code: bool = False,
     distributed: Distributed = "auto",
+    max_length: int | None = None,
+    leave_out_failing: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> ESSReport:
     """Measures the effective state-size of every causal mixer of a model on some texts.
 
@@ -127,17 +140,27 @@ def analyze(
             launch` started, unless the caller initialised `torch.distributed` for other reasons;
             True shares it then, too; False never. Every process calls `analyze` with the same
             arguments.
+        max_length: tokens of each text that are measured, the first ones; all by default.
+        leave_out_failing: a text that cannot be analysed (empty, too short or too long, NaN) is
+            left out, and named in `provenance["left_out"]` and in a warning of the report;
+            otherwise it ends the analysis.
+        checkpoint: a folder in which finished batches are kept, so that the same call goes on
+            there after any end, to the same numbers. Memory does not grow with the number of
+            texts until all are done. Remove the folder when the report is saved.
 
     Returns:
         The report, the same one in every process: `report.summary()`, `report.to_pandas()`,
         `report.plot()`, `report.save()`.
 
     Raises:
-        InvalidInputError, InvalidTypeError: an argument cannot be used; nothing was run.
+        InvalidInputError, InvalidTypeError: an argument cannot be used, or the checkpoint is of
+            other work, or in use; nothing was run.
         UnsupportedModelError: the model has no causal mixer that an adapter knows.
         ModelLoadError: the model cannot be loaded.
         NonFiniteError: NaN or infinity in weights or features; the message names the layer.
         MemoryBudgetError: one operator does not fit into the memory budget.
+        OutOfMemoryError: the device has no memory left. Operators and spectra are tried again in
+            smaller pieces first.
         ProcessFailedError: one of several processes failed or is gone; known to all others when
             they begin their next layer.
         AnalysisInterrupted: Ctrl-C; carries the report of the layers that were complete (None
@@ -159,8 +182,6 @@ def analyze(
         window=resolve_window(window),
         method=method,
         accuracy=accuracy,
-        OutOfMemoryError: the device has no memory left. Operators and spectra are tried again in
-            smaller pieces first.
         memory_budget=memory_budget,
         keep_singular_values=keep_singular_values,
     )
@@ -182,7 +203,9 @@ def analyze(
             f"method={JACOBIAN!r} measures whole modules and has no scope {scope!r}.",
             fix="Leave one of the two out.",
         )
-    check_inputs(inputs)
+    if max_length is not None:
+        check_whole("max_length", max_length, least=SHORTEST)
+    check_inputs(inputs, blank_allowed=leave_out_failing)
     with team_of(distributed, on_cpu=_runs_on_cpu(model, device, device_map)) as team:
         model, tokenizer = model_and_tokenizer(
             model,
@@ -196,8 +219,9 @@ def analyze(
             trust_remote_code=trust_remote_code,
         )
         check_model(model)
-        samples = samples_from(inputs, tokenizer)
-        check_token_ids(model, [sample.ids for sample in samples])
+        samples, corpus = _corpus(
+            model, inputs, tokenizer, max_length, leave_out_failing, checkpoint
+        )
         run = _run_class(method)(
             model,
             samples,
@@ -209,6 +233,7 @@ def analyze(
             JACOBIAN if method == JACOBIAN else scope,
             team,
             on_progress,
+            corpus,
         )
         with (
             same_random_numbers(model),
@@ -228,6 +253,30 @@ def analyze(
                 raise error
             finally:
                 del error  # it refers to this frame, which refers to the model
+
+
+def _corpus(
+    model: nn.Module,
+    inputs: Any,
+    tokenizer: Any | None,
+    max_length: int | None,
+    leave_out: bool,
+    checkpoint: str | os.PathLike[str] | None,
+) -> tuple[list[Sample], Corpus]:
+    """The samples, and how they are handled."""
+    left_out: list[LeftOut] = []
+    if leave_out:
+
+        def check(sample: Sample) -> None:
+            check_token_ids(model, [sample.ids], [sentence_start(sample.source)])
+
+        samples, left_out = usable_samples(inputs, tokenizer, max_length, check)
+    else:
+        samples = samples_from(inputs, tokenizer, max_length=max_length)
+        names = [sentence_start(sample.source) for sample in samples]
+        check_token_ids(model, [sample.ids for sample in samples], names)
+    folder = None if checkpoint is None else Path(checkpoint)
+    return samples, Corpus(max_length, folder, leave_out, left_out)
 
 
 def _runs_on_cpu(

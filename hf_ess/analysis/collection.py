@@ -84,6 +84,10 @@ class LayerCollection:
         for row, sample in enumerate(samples):
             mixer.measured[sample] = measurement, row
 
+    def names(self) -> set[str]:
+        """Of the modules that were measured on any sample."""
+        return {mixer.layer.name for mixer in self._mixers.values()}
+
     def layers(self) -> list[LayerESS]:
         """One `LayerESS` per module and call, in the order in which they ran."""
         return [self._layer(mixer) for mixer in self._mixers.values()]

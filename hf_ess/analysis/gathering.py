@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -48,11 +48,13 @@ class Gathering:
         parts: what was measured.
         refused: mixers that were not, each with the number of the batch (-1: the trial).
         core_only: mixers of layers that were measured as their core, by layer.
+        failed: numbers of samples that could not be analysed, each with the reason.
     """
 
     parts: list[MeasuredPart] = field(default_factory=list)
     refused: list[tuple[int, RefusedLayer]] = field(default_factory=list)
     core_only: dict[str, str] = field(default_factory=dict)
+    failed: list[tuple[int, str]] = field(default_factory=list)
 
     @classmethod
     def of_all(cls, gatherings: Sequence[Gathering]) -> Gathering:
@@ -64,7 +66,29 @@ class Gathering:
             sorted(parts, key=lambda part: (part.place, part.first_group)),
             sorted(refused, key=lambda entry: entry[0]),
             core_only,
+            sorted({entry for one in gatherings for entry in one.failed}),
         )
+
+    def taken_since(self, parts: int, refused: int) -> Gathering:
+        """What came after so many parts and refusals; it is no longer here."""
+        taken = Gathering(self.parts[parts:], self.refused[refused:], self.core_only, self.failed)
+        del self.parts[parts:], self.refused[refused:]
+        self.failed = []
+        return taken
+
+    def add(self, other: Gathering) -> None:
+        """Puts what another one holds after what is here."""
+        self.parts += other.parts
+        self.refused += other.refused
+        self.core_only |= other.core_only
+        self.failed += other.failed
+
+    def renumbered(self, new: Mapping[int, int]) -> Gathering:
+        """The same with other numbers of samples, without any that failed."""
+        parts = [
+            replace(part, samples=[new[number] for number in part.samples]) for part in self.parts
+        ]
+        return replace(self, parts=parts, failed=[])
 
     def collect(self, collection: LayerCollection) -> None:
         """Adds what was measured to a collection."""

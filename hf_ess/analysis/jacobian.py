@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
-from hf_ess.analysis.run import AnalysisRun, nothing_to_measure
+from hf_ess.analysis.nothing_found import nothing_to_measure
+from hf_ess.analysis.run import AnalysisRun
 from hf_ess.analysis.spectral import SpectralMeasurement
 from hf_ess.errors import UnsupportedModelError
 from hf_ess.operators import JacobianOperator, ResidualMeter

@@ -44,8 +44,15 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
+def check_token_ids(
+    model: nn.Module, samples: Sequence[Tensor], names: Sequence[str] = ()
+) -> None:
     """Refuses token ids for which the model has no embedding; they would crash a GPU.
+
+    Args:
+        model: that is to read them.
+        samples: token ids `[L]` each.
+        names: of the samples, for the message; their numbers by default.
 
     Raises:
         InvalidInputError: an id lies beyond the vocabulary.
@@ -56,8 +63,9 @@ def check_token_ids(model: nn.Module, samples: Sequence[Tensor]) -> None:
     for number, ids in enumerate(samples):
         outside = ids[ids >= size]
         if len(outside):
+            name = names[number] if names else f"Sample {number}"
             raise InvalidInputError(
-                f"Sample {number} holds the token id {int(outside[0])}, the model knows "
+                f"{name} holds the token id {int(outside[0])}, the model knows "
                 f"0..{size - 1}.",
                 causes=["the tokenizer belongs to another model"],
                 fix="Use the tokenizer of the model.",
@@ -88,14 +96,6 @@ def explained_length(model: nn.Module, length: int) -> Iterator[None]:
         ) from error
 
 
-def context_length(model: nn.Module) -> int | None:
-    """Tokens of the longest text that a model was made for, None where it does not say."""
-    config = getattr(model, "config", None)
-    text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
-    longest = getattr(text_config, "max_position_embeddings", None)
-    # XLNet says -1.
-    return longest if isinstance(longest, int) and longest > 0 else None
-
 @contextmanager
 def explained_shortage(samples: int, length: int) -> Iterator[None]:
     """Says what to do where memory runs out while the model itself computes.
@@ -115,6 +115,14 @@ def explained_shortage(samples: int, length: int) -> Iterator[None]:
             'in a narrower dtype, or place it elsewhere (device, device_map="auto").',
         ) from error
 
+
+def context_length(model: nn.Module) -> int | None:
+    """Tokens of the longest text that a model was made for, None where it does not say."""
+    config = getattr(model, "config", None)
+    text_config = getattr(config, "get_text_config", lambda **_: config)(decoder=True)
+    longest = getattr(text_config, "max_position_embeddings", None)
+    # XLNet says -1.
+    return longest if isinstance(longest, int) and longest > 0 else None
 
 
 def forward_parameters(model: nn.Module) -> set[str]:

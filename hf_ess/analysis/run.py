@@ -6,29 +6,33 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_ess.analysis.batches import BatchRunner, Corpus, KeptTexts, TextsTogether
+from hf_ess.analysis.checkpoint import Checkpoint
 from hf_ess.analysis.collection import LayerCollection, MeasuredLayer
+from hf_ess.analysis.described_work import described_work
 from hf_ess.analysis.gathering import Gathering, GroupsMeasurer, MeasuredPart, digest_of
 from hf_ess.analysis.measurement import Measurement, OperatorMeasurer
 from hf_ess.analysis.model_checks import (
     check_finite_result,
     explained_length,
+    explained_shortage,
     forward_options,
     input_device,
-    explained_shortage,
     non_finite_error,
 )
+from hf_ess.analysis.nothing_found import JACOBIAN_HINT, nothing_to_measure
 from hf_ess.analysis.one_pass import of_other_shape
 from hf_ess.analysis.processes import Alone, Team
 from hf_ess.analysis.provenance import library_versions, model_provenance
+from hf_ess.analysis.report_size import check_report_fits
 from hf_ess.analysis.samples import Sample, equal_length_batches
-from hf_ess.analysis.sharding import Share, share_of
+from hf_ess.analysis.sharding import Share, WholeBatches, share_of
 from hf_ess.analysis.spectral import MeasurementSettings
 from hf_ess.errors import (
     NonFiniteError,
@@ -63,8 +67,6 @@ EVERY_POSITION_UP_TO = 1024
 # Recurrences have a small spectrum per group and position; this many take some seconds.
 CHEAP_SPECTRA = 2**21
 
-JACOBIAN_HINT = 'method="jacobian" measures its Jacobian'
-
 
 class AnalysisRun:
     """Everything that one call of `analyze` does with a checked model and checked arguments."""
@@ -81,8 +83,10 @@ class AnalysisRun:
         scope: str = CORE,
         team: Team | None = None,
         on_progress: OnProgress | None = None,
+        corpus: Corpus | None = None,
     ) -> None:
         self.model = model
+        self.corpus = corpus or Corpus()
         self.on_progress = on_progress
         self.team: Team = team or Alone()
         self.samples = samples
@@ -92,8 +96,10 @@ class AnalysisRun:
         self.layers = layers
         self.scope = scope
         self.positions = positions
+        self.collection: LayerCollection
         self._settle_positions(positions)
         self.gathering = Gathering()
+        self.left_out: list[dict[str, Any]] = []
         self.warnings: list[str] = []
 
     def report(self) -> ESSReport:
@@ -106,21 +112,66 @@ class AnalysisRun:
             self._settle_positions("all")
         self._note_short_samples()
         layers = sum(mixer.name in chosen for mixer in found.mixers)
+        groups = sum(mixer.groups for mixer in found.mixers if mixer.name in chosen)
+        positions, tolerances = len(self.collection.positions), len(self.settings.tolerances)
+        check_report_fits(len(self.samples), positions, groups, tolerances)
         costs = [float(len(batch) * self._length(batch) ** 2) for batch in self.batches]
-        share = share_of(self.team.rank, self.team.size, costs, layers)
-        first = self.team.rank == 0
-        runs, told = len(share.batches) * layers, self.on_progress if first else None
-        with layers_done(runs, told, bar=self.progress and first) as done:
-            for batch in share.batches:
-                self._run_batch(batch, chosen, share, done)
+        if self.corpus.by_whole_batches:
+            share: Share = WholeBatches(self.team.rank, self.team.size, costs)
+        else:
+            share = share_of(self.team.rank, self.team.size, costs, layers)
+        self._run_share(share, chosen, layers)
 
         def complete_report(gatherings: list[Gathering]) -> ESSReport:
-            self.gathering = Gathering.of_all(gatherings)
+            self._take(Gathering.of_all(gatherings))
             self.gathering.collect(self.collection)
             self._note_what_is_missing(found, chosen)
             return self._report(complete=True, reason="")
 
         return self.team.combined(self.gathering, complete_report)
+
+    def _run_share(self, share: Share, chosen: set[str], layers: int) -> None:
+        """Everything that this process measures, into the gathering."""
+        first, keeps = self.team.rank == 0, self.corpus.checkpoint is not None
+        bar, told = self.progress and first, self.on_progress if first else None
+        with layers_done(len(share.batches) * layers, told, bar=bar and not keeps) as done:
+
+            def run(texts: TextsTogether) -> None:
+                self._run_texts(texts, chosen, share, done)
+
+            runner = BatchRunner(
+                self.model, self.batches, run, self.gathering, self.corpus, self.team.check
+            )
+            if self.corpus.checkpoint is None:
+                for batch in share.batches:
+                    runner.run_batch(batch)
+                return
+            work = self._described_work()
+            with Checkpoint.opened(self.corpus.checkpoint, work, first=first) as kept:
+                runner.run_and_keep(share.batches, kept, bar=bar)
+
+    def _take(self, gathering: Gathering) -> None:
+        """What all processes found out; texts that failed are as if they had not been given."""
+        texts = KeptTexts.of(self.samples, gathering, self.corpus.left_out)
+        self.gathering, self.left_out = texts.gathering, texts.records()
+        if len(texts.samples) < len(self.samples):
+            self.samples = texts.samples
+            longest = max(sample.length for sample in self.samples)
+            within = self.collection.positions_within(longest)
+            self.collection = LayerCollection([x.length for x in self.samples], within)
+        if texts.left_out:
+            self.warn(texts.warning())
+
+    def _described_work(self) -> dict[str, Any]:
+        settings = self._settings() | {
+            "positions": self.collection.positions,
+            "tolerances": self.settings.tolerances,
+            "relative": self.settings.relative,
+            "window": self.settings.window,
+            "scope": self.scope,
+            "leave_out_failing": self.corpus.leave_out,
+        }
+        return described_work(self.model, [sample.ids for sample in self.samples], settings)
 
     def incomplete_report(self, reason: str) -> ESSReport | None:
         """The layers that were measured on every sample, None if there are none.
@@ -198,10 +249,11 @@ class AnalysisRun:
         with explained_length(self.model, ids.shape[1]), explained_shortage(*ids.shape):
             return self.model(input_ids=ids.to(input_device(self.model)), **options)
 
-    def _run_batch(self, batch: int, chosen: set[str], share: Share, done: LayerDone) -> None:
-        numbers = self.batches[batch]
+    def _run_texts(
+        self, texts: TextsTogether, chosen: set[str], share: Share, done: LayerDone
+    ) -> None:
+        batch, numbers = texts.batch, texts.numbers
         ids = torch.stack([self.samples[number].ids for number in numbers])
-        turns = count()
 
         def measure(layer: LayerOperator) -> None:
             self.team.check()
@@ -212,9 +264,9 @@ class AnalysisRun:
                 return
             if self.scope == MIXER != layer.scope:
                 self.gathering.core_only[layer.name] = layer.mixer
-            place, groups = (batch, next(turns)), share.groups_of(layer)
+            place, groups = (batch, next(texts.turns)), share.groups_of(layer)
             if groups is not None:
-                self._measure(layer, groups, place)
+                self._measure(layer, groups, place, numbers)
             done(layer.name, numbers[0])
 
         with self._recording(measure, chosen) as recorder:
@@ -226,8 +278,9 @@ class AnalysisRun:
         for layer in recorder.refused:
             self._refuse(layer, batch)
 
-    def _measure(self, layer: LayerOperator, groups: slice, place: tuple[int, int]) -> None:
-        numbers = self.batches[place[0]]
+    def _measure(
+        self, layer: LayerOperator, groups: slice, place: tuple[int, int], numbers: list[int]
+    ) -> None:
         within = self.collection.positions_within(self._length(numbers))
         if groups == slice(0, layer.operator.groups):
             measurement = self._measurement(layer, within)
@@ -254,7 +307,7 @@ class AnalysisRun:
             )
 
     def _note_what_is_missing(self, found: Survey, chosen: set[str]) -> None:
-        measured = {layer.name for layer in self.collection.layers()}
+        measured = self.collection.names()
         refused = {layer.name for layer in self.gathering.unsupported()}
         for mixer in found.mixers:
             if mixer.name in chosen - measured - refused:
@@ -320,23 +373,18 @@ class AnalysisRun:
         return {
             **model_provenance(self.model),
             "versions": library_versions(),
-            "settings": {
-                "method": self.settings.method,
-                "accuracy": self.settings.accuracy,
-                "keep_singular_values": self.settings.keep_singular_values,
-                "memory_budget": self.settings.memory_budget,
-                "batch_size": self.batch_size,
-                "layers": None if self.layers is None else list(self.layers),
-            },
+            "settings": self._settings(),
+            **({"left_out": self.left_out} if self.left_out else {}),
         }
 
-
-def nothing_to_measure(model: nn.Module, found: Survey) -> UnsupportedModelError:
-    """What `analyze` says of a model in which there is nothing to measure."""
-    known = [*found.refused, *found.unclaimed]
-    return UnsupportedModelError(
-        f"{type(model).__name__} has no causal mixer that an adapter knows.",
-        causes=[f"{layer.name} ({layer.mixer}): {layer.reason}" for layer in known[:5]],
-        fix="`hf-ess adapters` lists what is supported; a package can register more. "
-        f"Where a mixer was found, {JACOBIAN_HINT}.",
-    )
+    def _settings(self) -> dict[str, Any]:
+        cut = self.corpus.max_length
+        return {
+            "method": self.settings.method,
+            "accuracy": self.settings.accuracy,
+            "keep_singular_values": self.settings.keep_singular_values,
+            "memory_budget": self.settings.memory_budget,
+            "batch_size": self.batch_size,
+            "layers": None if self.layers is None else list(self.layers),
+            **({} if cut is None else {"max_length": cut}),
+        }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hf_ess.corpus import SourcedText, sentence_start, source_of
 from hf_ess.errors import InvalidInputError, InvalidTypeError
 from hf_ess.report import SampleInfo
+from model_adapters.tokenizing import encoded
 
 SHORTEST = 2
 
@@ -23,10 +26,12 @@ class Sample:
     Attributes:
         ids: int64 `[L]`.
         info: what the report says about it.
+        source: where it came from, its number if that is not known.
     """
 
     ids: Tensor
     info: SampleInfo
+    source: str
 
     @property
     def length(self) -> int:
@@ -34,7 +39,30 @@ class Sample:
         return int(self.ids.shape[0])
 
 
-def samples_from(inputs: Any, tokenizer: Any | None) -> list[Sample]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A text that cannot be analysed.
+
+    Attributes:
+        source: where it came from.
+        reason: why it cannot.
+    """
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Coming:
+    """A sample that is made when it is asked for, so that one that fails does not end all."""
+
+    source: str
+    make: Callable[[], Sample]
+
+
+def samples_from(
+    inputs: Any, tokenizer: Any | None, *, max_length: int | None = None
+) -> list[Sample]:
     """Samples from what a user passed as `inputs`.
 
     Padding is removed, so that a sample is analysed exactly as if it had come alone.
@@ -43,23 +71,60 @@ def samples_from(inputs: Any, tokenizer: Any | None) -> list[Sample]:
         inputs: str, list of str, LongTensor `[L]` or `[B, L]`, or a BatchEncoding (its
             `attention_mask` says which tokens are padding).
         tokenizer: needed for text; with token ids it only labels them.
+        max_length: tokens of a sample that are kept, the first ones; all by default.
 
     Raises:
         InvalidTypeError: inputs are of another type, or text comes without a tokenizer.
         InvalidInputError: nothing to analyse, or a sample has fewer than two tokens.
     """
     check_inputs(inputs)
-    if isinstance(inputs, str):
-        return _from_texts([inputs], tokenizer)
-    if isinstance(inputs, Tensor):
-        return _from_ids(inputs, None, tokenizer)
-    if isinstance(inputs, Sequence):
-        return _from_texts(inputs, tokenizer)
-    return _from_ids(inputs["input_ids"], inputs.get("attention_mask"), tokenizer)
+    return [coming.make() for coming in _coming(inputs, tokenizer, max_length)]
 
 
-def check_inputs(inputs: Any) -> None:
+def usable_samples(
+    inputs: Any, tokenizer: Any | None, max_length: int | None, check: Callable[[Sample], None]
+) -> tuple[list[Sample], list[LeftOut]]:
+    """The samples that can be analysed, and what is to be said of the others.
+
+    Args:
+        inputs: as those of `samples_from`.
+        tokenizer: the same.
+        max_length: the same.
+        check: raises InvalidInputError for a sample that the model cannot read.
+
+    Raises:
+        InvalidTypeError: as `samples_from`.
+        InvalidInputError: none can be analysed.
+    """
+    check_inputs(inputs, blank_allowed=True)
+    samples, left_out = [], []
+    for coming in _coming(inputs, tokenizer, max_length):
+        try:
+            sample = coming.make()
+            check(sample)
+        except InvalidInputError as error:
+            left_out.append(LeftOut(coming.source, error.what))
+        else:
+            samples.append(sample)
+    if not samples:
+        raise nothing_left(left_out)
+    return samples, left_out
+
+
+def nothing_left(left_out: Sequence[LeftOut]) -> InvalidInputError:
+    """What is said where not a single text can be analysed."""
+    return InvalidInputError(
+        f"None of the {len(left_out)} text(s) can be analysed.",
+        causes=[f"{one.source}: {one.reason}" for one in left_out[:5]],
+    )
+
+
+def check_inputs(inputs: Any, *, blank_allowed: bool = False) -> None:
     """Refuses what can be refused before a model is loaded.
+
+    Args:
+        inputs: what a user passed.
+        blank_allowed: whether a text may be empty.
 
     Raises:
         InvalidTypeError: inputs are of a type that cannot be analysed.
@@ -67,7 +132,11 @@ def check_inputs(inputs: Any) -> None:
     """
     texts = [inputs] if isinstance(inputs, str) else inputs
     if isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts):
-        _check_texts(texts)
+        if not texts:
+            raise InvalidInputError("There is no text to analyse: the list is empty.")
+        for number, text in enumerate(() if blank_allowed else texts):
+            alone = len(texts) == 1 and not isinstance(text, SourcedText)
+            _check_text(text, "the text" if alone else source_of(text, number))
     elif not isinstance(inputs, Tensor) and not (hasattr(inputs, "keys") and "input_ids" in inputs):
         raise InvalidTypeError(
             f"Cannot analyse inputs of type {type(inputs).__name__}.",
@@ -86,18 +155,35 @@ def equal_length_batches(samples: Sequence[Sample], batch_size: int) -> Iterator
             yield numbers[start : start + batch_size]
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    if not texts:
-        raise InvalidInputError("There is no text to analyse: the list is empty.")
-    for number, text in enumerate(texts):
-        if not text.strip():
-            raise InvalidInputError(
-                f"Text {number} is empty." if len(texts) > 1 else "The text is empty.",
-                fix="Pass a text of at least two tokens; some hundred show more.",
-            )
+def _check_text(text: str, source: str) -> None:
+    if not text.strip():
+        raise InvalidInputError(
+            f"{sentence_start(source)} is empty.",
+            fix="Pass a text of at least two tokens; some hundred show more.",
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{sentence_start(source)} is no text that can be written as UTF-8: {error.reason} "
+            f"at character {error.start}.",
+            causes=["an emoji or a rare character was cut in two"],
+        ) from error
 
 
-def _from_texts(texts: Sequence[str], tokenizer: Any | None) -> list[Sample]:
+def _coming(inputs: Any, tokenizer: Any | None, max_length: int | None) -> list[_Coming]:
+    if isinstance(inputs, Tensor):
+        return _from_ids(inputs, None, tokenizer, max_length)
+    if isinstance(inputs, Sequence):
+        texts = [inputs] if isinstance(inputs, str) else inputs
+        return _from_texts(texts, tokenizer, max_length)
+    mask = inputs.get("attention_mask")
+    return _from_ids(inputs["input_ids"], mask, tokenizer, max_length)
+
+
+def _from_texts(
+    texts: Sequence[str], tokenizer: Any | None, max_length: int | None
+) -> list[_Coming]:
     if tokenizer is None:
         raise InvalidTypeError(
             "A text needs a tokenizer, and there is none.",
@@ -108,15 +194,27 @@ def _from_texts(texts: Sequence[str], tokenizer: Any | None) -> list[Sample]:
             fix="Pass tokenizer=AutoTokenizer.from_pretrained(...), or token ids (--ids at the "
             "command line).",
         )
-    samples = []
-    for number, text in enumerate(texts):
-        ids = tokenizer(text, return_tensors="pt", verbose=False)["input_ids"][0]
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        samples.append(_sample(number, ids, tokenizer, digest))
-    return samples
+    words: dict[int, str] = {}
+
+    def make(text: str, number: int) -> Sample:
+        source = source_of(text, number)
+        _check_text(text, source)
+        ids = encoded(tokenizer, str(text), return_tensors="pt")["input_ids"][0]
+        kept = ids[:max_length]
+        # Of a text that is cut, other tokenizers keep another part: its tokens tell which.
+        digest = hashlib.sha256(text.encode()).hexdigest() if len(kept) == len(ids) else None
+        name = f"sample {number}" if source == source_of("", number) else source
+        return _sample(name, kept, tokenizer, digest, words)
+
+    return [
+        _Coming(source_of(text, number), partial(make, text, number))
+        for number, text in enumerate(texts)
+    ]
 
 
-def _from_ids(ids: Any, attention_mask: Any | None, tokenizer: Any | None) -> list[Sample]:
+def _from_ids(
+    ids: Any, attention_mask: Any | None, tokenizer: Any | None, max_length: int | None
+) -> list[_Coming]:
     rows = _rows(ids)
     shown = [torch.ones_like(row) for row in rows]
     masks = shown if attention_mask is None else _rows(attention_mask)
@@ -125,10 +223,13 @@ def _from_ids(ids: Any, attention_mask: Any | None, tokenizer: Any | None) -> li
             f"attention_mask does not fit input_ids: rows of {[len(mask) for mask in masks]} and "
             f"{[len(row) for row in rows]} tokens."
         )
-    return [
-        _sample(number, row[_kept(number, mask.bool())], tokenizer, None)
-        for number, (row, mask) in enumerate(zip(rows, masks, strict=True))
-    ]
+    words: dict[int, str] = {}
+
+    def make(number: int) -> Sample:
+        kept = rows[number][_kept(number, masks[number].bool())][:max_length]
+        return _sample(f"sample {number}", kept, tokenizer, None, words)
+
+    return [_Coming(f"sample {number}", partial(make, number)) for number in range(len(rows))]
 
 
 def _rows(ids: Any) -> list[Tensor]:
@@ -160,19 +261,25 @@ def _kept(number: int, mask: Tensor) -> Tensor:
     return mask
 
 
-def _sample(number: int, ids: Tensor, tokenizer: Any | None, digest: str | None) -> Sample:
+def _sample(
+    source: str, ids: Tensor, tokenizer: Any | None, digest: str | None, words: dict[int, str]
+) -> Sample:
+    """A sample; `words` remembers what each token id stands for."""
     if ids.is_floating_point() or ids.dtype == torch.bool or ids.is_complex():
         raise InvalidTypeError(f"Token ids must be integers, got {ids.dtype}.")
     ids = ids.detach().to(device="cpu", dtype=torch.int64)
+    name = sentence_start(source)
     if len(ids) < SHORTEST:
         raise InvalidInputError(
-            f"Sample {number} has {len(ids)} token(s); a state needs a past and a future.",
+            f"{name} has {len(ids)} token(s); a state needs a past and a future.",
             fix="Pass at least two tokens; some hundred show more.",
         )
     if bool((ids < 0).any()):
-        raise InvalidInputError(f"Sample {number} holds the negative token id {int(ids.min())}.")
+        raise InvalidInputError(f"{name} holds the negative token id {int(ids.min())}.")
     tokens = None
     if tokenizer is not None:
-        words = {token: tokenizer.decode([token]) for token in set(ids.tolist())}
-        tokens = [words[token] for token in ids.tolist()]
-    return Sample(ids, SampleInfo(len(ids), digest, tokens, ids.numpy()))
+        numbers = ids.tolist()
+        for token in set(numbers).difference(words):
+            words[token] = tokenizer.decode([token])
+        tokens = [words[token] for token in numbers]
+    return Sample(ids, SampleInfo(len(ids), digest, tokens, ids.numpy()), source)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_ess.corpus import read_texts
 from hf_ess.errors import InvalidInputError
 from hf_ess.report.text import counted
 from hf_ess.shipped import trained_folder
@@ -17,6 +18,27 @@ SAMPLES = 8
 
 
 @dataclass(frozen=True)
+class DatasetOptions:
+    """The options that name files of many texts, as the user gave them."""
+
+    files: list[Path] | None = None
+    column: str | None = None
+    shuffle: int | None = None
+
+    def check(self) -> None:
+        """Refuses options of a dataset without one.
+
+        Raises:
+            InvalidInputError: one was given, and --dataset was not.
+        """
+        if not self.files and self != DatasetOptions(self.files):
+            raise InvalidInputError(
+                "--column and --shuffle are for the texts of --dataset, which was not given.",
+                fix="Add --dataset FILE, or leave them out.",
+            )
+
+
+@dataclass(frozen=True)
 class TextOptions:
     """The options that name what is measured on, as the user gave them."""
 
@@ -24,17 +46,20 @@ class TextOptions:
     file: list[Path] | None
     ids: Path | None
     samples: int | None
+    dataset: DatasetOptions = DatasetOptions()
 
     def check(self) -> None:
         """Refuses options that exclude each other.
 
         Raises:
-            InvalidInputError: texts, ids and samples are given together.
+            InvalidInputError: texts, ids, samples and datasets are given together.
         """
+        self.dataset.check()
         given = {
             "--text or --file": bool(self.text or self.file),
             "--ids": self.ids is not None,
-            "--samples": self.samples is not None,
+            "--samples": self.samples is not None and not self.dataset.files,
+            "--dataset": bool(self.dataset.files),
         }
         chosen = [name for name, is_given in given.items() if is_given]
         if len(chosen) > 1:
@@ -68,6 +93,8 @@ def analysed_inputs(model: str, options: TextOptions, *, stdin_allowed: bool) ->
     options.check()
     if options.ids is not None:
         return AnalysedInputs({"input_ids": _ids(options.ids, stdin_allowed)})
+    if options.dataset.files:
+        return _of_dataset(model, options.dataset, options.samples)
     nothing_given = not (options.text or options.file)
     if options.samples is not None or nothing_given:
         own = _own_texts(model, options.samples)
@@ -77,6 +104,22 @@ def analysed_inputs(model: str, options: TextOptions, *, stdin_allowed: bool) ->
         _check_knows_words(model)
     texts = _texts(options, stdin_allowed)
     return AnalysedInputs(texts, texts)
+
+
+def _of_dataset(model: str, options: DatasetOptions, samples: int | None) -> AnalysedInputs:
+    _check_knows_words(model)
+    files = options.files or []
+    texts = read_texts(files, column=options.column, samples=samples, shuffle=options.shuffle)
+    facts = {
+        "files": [str(path) for path in files],
+        "column": options.column,
+        "samples": samples,
+        "shuffle": options.shuffle,
+    }
+    said = {name: value for name, value in facts.items() if value is not None}
+    names = ", ".join(path.name for path in files)
+    note = f"{counted(len(texts), 'text')} of {names}"
+    return AnalysedInputs(texts, list(texts), note, {"dataset": said})
 
 
 def _own_texts(model: str, samples: int | None) -> AnalysedInputs | None:

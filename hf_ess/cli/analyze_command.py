@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
-from hf_ess.cli.analysed_inputs import TextOptions, analysed_inputs
+from hf_ess.cli.analysed_inputs import AnalysedInputs, DatasetOptions, TextOptions, analysed_inputs
 from hf_ess.cli.job_options import (
     JobNamespaceOption,
     JobOption,
@@ -22,12 +22,18 @@ from hf_ess.cli.job_options import (
     run_as_job,
 )
 from hf_ess.cli.model_options import (
+    ColumnOption,
+    DatasetOption,
     DeviceOption,
     DtypeOption,
     FileOption,
+    FreshOption,
     IdsOption,
     LayersOption,
+    LeaveOutOption,
+    MaxLengthOption,
     RevisionOption,
+    ShuffleOption,
     ToleranceOption,
     TrustRemoteCodeOption,
     WindowOption,
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
 
+# Folder of finished batches of a dataset, within that of the report.
+CHECKPOINT = "checkpoint"
 
 def analyze(
     ctx: typer.Context,
@@ -59,9 +67,17 @@ def analyze(
     ids: IdsOption = None,
     samples: Annotated[
         int | None,
-        typer.Option(help="Texts of its own task, for a trained synthetic model. [8]"),
+        typer.Option(
+            help="Texts of --dataset [all], or of its own task, for a trained synthetic model [8]."
+        ),
     ] = None,
     positions: Annotated[
+    dataset: DatasetOption = None,
+    column: ColumnOption = None,
+    shuffle: ShuffleOption = None,
+    max_length: MaxLengthOption = None,
+    leave_out_failing: LeaveOutOption = False,
+    fresh: FreshOption = False,
         str,
         typer.Option(
             help='"auto" (all where that is cheap), "all", a stride, or a list such as 8,16,24.'
@@ -109,10 +125,8 @@ def analyze(
     job_package: JobPackageOption = None,
 ) -> None:
     """Measure the effective state-size of every layer of a model on a text."""
-    import hf_ess
-
     rank, processes = launched_processes()
-    given = TextOptions(text, file, ids, samples)
+    given = TextOptions(text, file, ids, samples, DatasetOptions(dataset, column, shuffle))
     measured_on = analysed_inputs(model, given, stdin_allowed=processes == 1)
     arguments: dict[str, Any] = {
         "positions": parsed_positions(positions, "--positions"),
@@ -131,6 +145,9 @@ def analyze(
         "revision": revision,
         "trust_remote_code": trust_remote_code,
     }
+        "max_length": max_length,
+        "leave_out_failing": leave_out_failing,
+        "checkpoint": out / CHECKPOINT if dataset and out else None,
     on_the_hub = JobOptions(job, job_wait, job_output, job_timeout, job_namespace, job_package)
     on_the_hub.check()
     if job is not None:
@@ -141,21 +158,19 @@ def analyze(
         from hf_ess.report import check_writable
 
         check_writable(out, REPORT_BYTES, remove_created=True)
-    try:
-        report = hf_ess.analyze(model, measured_on.inputs, **arguments)
-    except hf_ess.AnalysisInterrupted as interruption:
-        _keep_incomplete(interruption.report, out)
-        raise
+    _look_at_checkpoint(arguments["checkpoint"], fresh, rank, processes)
+    report = _analysed(model, measured_on, arguments, out)
     if rank > 0:
         return
-    report.provenance |= measured_on.facts
     # Saved first: whoever reads our output may close it early.
     written = [] if out is None else _save(report, out, plots)
     _print(report, output)
-    if measured_on.note:
-        print(measured_on.note, file=sys.stderr)
-    for path in written:
-        print(f"wrote {path}", file=sys.stderr)
+    if arguments["checkpoint"] is not None:
+        from hf_ess.analysis.checkpoint import discard_checkpoint
+
+        discard_checkpoint(arguments["checkpoint"])
+    for remark in [*filter(None, [measured_on.note]), *(f"wrote {path}" for path in written)]:
+        print(remark, file=sys.stderr)
 
 
 def parsed_layers(words: str | None) -> list[int | str] | None:
@@ -201,6 +216,51 @@ def parsed_window(words: str | None) -> Any:
 
 
 def _print(report: ESSReport, output: Format) -> None:
+def _look_at_checkpoint(folder: Path | None, fresh: bool, rank: int, processes: int) -> None:
+    """Discards it if it is asked for, or says that the analysis goes on from it."""
+    if fresh and (folder is None or processes > 1):
+        raise InvalidInputError(
+            "--fresh discards the checkpoint of --dataset in the folder of --out, and is for one "
+            "process.",
+            fix="Give both, or leave --fresh out; several processes find nothing in a new folder.",
+        )
+    if folder is None or not folder.exists():
+        return
+    from hf_ess.analysis.checkpoint import discard_checkpoint, kept_batches
+
+    if fresh:
+        discard_checkpoint(folder)
+    elif rank == 0 and (kept := kept_batches(folder)):
+        print(f"going on after {kept} finished batch(es) in {folder}", file=sys.stderr)
+
+
+def _analysed(
+    model: str, measured_on: AnalysedInputs, arguments: dict[str, Any], out: Path | None
+) -> ESSReport:
+    import hf_ess
+
+    try:
+        report = hf_ess.analyze(model, measured_on.inputs, **arguments)
+    except hf_ess.AnalysisInterrupted as interruption:
+        _keep_incomplete(interruption.report, out)
+        _say_what_is_kept(arguments["checkpoint"])
+        raise
+    report.provenance |= measured_on.facts
+    return report
+
+
+def _say_what_is_kept(folder: Path | None) -> None:
+    if folder is None or not folder.exists():
+        return
+    from hf_ess.analysis.checkpoint import kept_batches
+
+    kept = kept_batches(folder)
+    print(
+        f"kept {kept} finished batch(es) in {folder}: the same command goes on from there",
+        file=sys.stderr,
+    )
+
+
     if output is Format.json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +80,7 @@ def run_as_job(ctx: typer.Context, options: JobOptions, model: str, texts: list[
     import hf_ess
     from hf_ess.hub import JobRequest, follow_job, submit_job
 
-    _check_reachable(model, ctx.params["out"], ctx.params["ids"])
+    _check_reachable(model, ctx.params["out"], ctx.params["ids"], ctx.params["dataset"])
     given = forwarded_options(ctx)
     request = JobRequest(
         flavor=str(options.flavor),
@@ -125,15 +124,18 @@ def _words(parameter: Any, value: Any) -> list[str]:
     return [f"{parameter.opts[0]}={getattr(one, 'value', one)}" for one in values]
 
 
-def _check_reachable(model: str, out: Path | None, ids: Path | None) -> None:
+def _check_reachable(
+    model: str, out: Path | None, ids: Path | None, dataset: list[Path] | None
+) -> None:
     if Path(model).expanduser().exists() or model.endswith(".gguf"):
         raise InvalidInputError(
             f"{model} lies on this machine, where the job cannot see it.",
             fix="Upload it (hf upload user/name FOLDER) and give its id on the Hub.",
         )
-    if ids is not None:
+    if ids is not None or dataset:
         raise InvalidInputError(
-            "--ids names a file on this machine, where the job cannot read it.",
+            f"{'--dataset' if dataset else '--ids'} names a file on this machine, where the job "
+            "cannot read it.",
             fix="Give texts, with --text or --file.",
         )
     if out is not None:

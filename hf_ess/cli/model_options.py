@@ -15,6 +15,31 @@ IdsOption = Annotated[
     Path | None,
     typer.Option(help="File with token ids in place of texts, one text a line; - is stdin."),
 ]
+DatasetOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--dataset",
+        help="File of many texts: .jsonl, .txt (paragraphs), .parquet; may be repeated.",
+    ),
+]
+ColumnOption = Annotated[
+    str | None, typer.Option(help="Field or column of --dataset that holds the text. [text]")
+]
+ShuffleOption = Annotated[
+    int | None, typer.Option(help="Seed: draw the texts of --dataset in random order.")
+]
+MaxLengthOption = Annotated[
+    int | None, typer.Option(help="Tokens of each text that are measured, the first ones.")
+]
+LeaveOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out-failing", help="Name texts that cannot be analysed, and go on without them."
+    ),
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Discard the checkpoint of --dataset in --out.")
+]
 ToleranceOption = Annotated[
     list[float] | None,
     typer.Option(help="Threshold of the tolerance-ESS; may be repeated. [1e-1 1e-3 1e-5]"),

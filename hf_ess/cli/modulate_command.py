@@ -107,7 +107,8 @@ def modulate(
 
 
 def _texts(names: str | None, files: Sequence[Path] | None) -> dict[str, tuple[str, ...]]:
-    from hf_ess.modulation.texts import paragraphs, passages_of
+    from hf_ess.corpus import paragraphs
+    from hf_ess.modulation.texts import passages_of
 
     default = () if files else ("short",)
     chosen = default if names is None else listed(names, "--texts")

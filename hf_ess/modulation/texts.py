@@ -7,9 +7,9 @@ separators is near the end, where every state shrinks.
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 
+from hf_ess.corpus import paragraphs
 from hf_ess.errors import InvalidInputError
 
 SENTENCES = (
@@ -55,16 +55,6 @@ def passages_of(name: str) -> tuple[str, ...]:
     raise InvalidInputError(
         f"There is no text {name!r}.", fix=f"Choose among {', '.join(TEXT_NAMES)}."
     )
-
-
-def paragraphs(text: str) -> tuple[str, ...]:
-    r"""The parts of a text between blank lines.
-
-    Example:
-        >>> paragraphs("one\ntwo\n\n\nthree\n")
-        ('one\ntwo', 'three')
-    """
-    return tuple(part.strip() for part in re.split(r"\n[^\S\n]*\n", text) if part.strip())
 
 
 def _read(name: str) -> str:
