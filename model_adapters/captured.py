@@ -15,6 +15,8 @@ EARLIER_STATE = "the mixer was called with an earlier state (a cache), whose res
 class Captured:
     """What a mixing function applied in one call.
 
+    A `FunctionAdapter` or `ModuleAdapter` makes it.
+
     Attributes:
         operator: M, `[B, G, L, L]`.
         inputs: u, `[B, G, L, C]`.

@@ -35,6 +35,8 @@ __all__ = [
 class FunctionAdapter(MixerAdapter):
     """Watches the functions named in `functions` wherever a module of the model calls them.
 
+    `hf_ess.register_adapter` makes it known; docs/adding-a-mixer.md is a whole example.
+
     A subclass says `mixer`, `models`, `functions`, and how a call becomes an operator. It may
     also name what the same files use instead of these functions:
 
@@ -173,6 +175,8 @@ def call_arguments(
 ) -> dict[str, Any]:
     """Arguments by name, with defaults; those of `**kwargs` under their own names.
 
+    A `FunctionAdapter` gets its calls in this form.
+
     Args:
         function: what was called, a function or a module.
         args: with what, by place.
@@ -194,6 +198,8 @@ def call_arguments(
 def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
     """Refuses a call that starts from a state: its outputs are not `M u` alone.
 
+    For `FunctionAdapter.captured`.
+
     Args:
         call: arguments by name, as `FunctionAdapter.captured` gets them.
         names: of those that may hold a state.
@@ -208,6 +214,8 @@ def refuse_earlier_state(call: dict[str, Any], *names: str) -> None:
 
 def refuse_packed_sequences(call: dict[str, Any], *names: str) -> None:
     """Refuses a call in which several texts share one sequence.
+
+    For `FunctionAdapter.captured`.
 
     Args:
         call: arguments by name, as `FunctionAdapter.captured` gets them.

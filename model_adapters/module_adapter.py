@@ -26,6 +26,8 @@ from model_adapters.weights import where_it_runs
 class PartRun:
     """One run of a submodule.
 
+    A `ModuleRun` holds those of the parts.
+
     Attributes:
         call: its arguments by name.
         result: what it returned.
@@ -45,6 +47,8 @@ class PartRun:
 class ModuleRun:
     """One run of a mixer.
 
+    A `ModuleAdapter` turns it into an operator.
+
     Attributes:
         call: arguments of the module's forward by name, defaults included.
         before: what `before` noted when the run began.
@@ -62,6 +66,8 @@ class ModuleRun:
 
 class ModuleAdapter(MixerAdapter):
     """Watches the modules that it `knows`, and the submodules named in `parts`.
+
+    `hf_ess.register_adapter` makes it known.
 
     A subclass says `mixer`, `models`, `parts`, which modules it knows, and how a run becomes an
     operator. Where it `composes`, it makes that of operators which other adapters record of the
@@ -170,6 +176,8 @@ class _ModuleHooks:
 
 def heads_first(features: Tensor, heads: int) -> Tensor:
     """`[B, L, H * D]` as `[B, H, L, D]`.
+
+    For a `ModuleAdapter`, whose operators have their groups before their tokens.
 
     Args:
         features: of all heads, side by side.

@@ -27,6 +27,8 @@ WITHOUT_GRAPH = "its adapter hands over operators without a graph to the weights
 class LayerOperator:
     """One operator that one mixer applied in one forward pass.
 
+    `hf_ess.record_operators` hands them to its sink.
+
     Attributes:
         name: dotted path of the module, as in `model.named_modules()`.
         index: number of the layer that the module belongs to.
@@ -59,6 +61,8 @@ class LayerOperator:
 @dataclass(frozen=True)
 class RefusedLayer:
     """A mixer that ran and whose operator is not known, with the reason.
+
+    A `Recorder` lists them.
 
     Attributes:
         name: dotted path of the module.

@@ -19,6 +19,8 @@ ENTRY_POINT_GROUP = "hf_ess.adapters"
 class MixerAdapter(ABC):
     """What hf_ess must know about one family of mixers.
 
+    `hf_ess.register_adapter` makes it known; most derive from `FunctionAdapter` or `ModuleAdapter`.
+
     A subclass says its `mixer` (the word in reports), its `models` (in words, for listings), and
     how to watch mixers of its family: `watch` installs whatever it needs while the context is
     open, removes it afterwards, and calls `recorder.record` with the operator, its inputs and
@@ -111,6 +113,8 @@ def unregister_adapter(mixer: str) -> None:
 
 def registered_adapters() -> list[MixerAdapter]:
     """Every adapter, those of installed packages included, by name of their mixer.
+
+    `hf_ess.register_adapter` adds one.
 
     Raises:
         AdapterError: the entry point of a package cannot be loaded.

@@ -33,6 +33,8 @@ PACKED_ROUNDING = 0.05
 class SurveyedMixer:
     """A mixer that an adapter recorded in the trial run of `survey`.
 
+    A `Survey` lists them.
+
     Attributes:
         name: dotted path of the module.
         index: number of the layer that the module belongs to.
@@ -55,6 +57,8 @@ class SurveyedMixer:
 @dataclass(frozen=True)
 class Survey:
     """What a trial run found.
+
+    `model_adapters.survey` gives it back.
 
     Attributes:
         mixers: operators that adapters recorded, in order.

@@ -50,6 +50,8 @@ JACOBIAN = "jacobian"
 class AnalysisInterrupted(KeyboardInterrupt):
     """Ctrl-C during an analysis.
 
+    `hf_ess.analyze` raises it, and the command ends with status 130.
+
     Attributes:
         report: the layers that were complete, in a report marked as incomplete; None if none was.
     """

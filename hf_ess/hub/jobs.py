@@ -108,6 +108,8 @@ class JobRequest:
 def submit_job(request: JobRequest, api: HfApi, *, device_chosen: bool = True) -> JobInfo:
     """Starts a job and returns what the Hub says of it.
 
+    `hf_ess.hub.follow_job` shows its log.
+
     The token goes to the job as the secret HF_TOKEN, for gated models and for the report; it is
     in no command, and in no log.
 
@@ -140,6 +142,8 @@ def submit_job(request: JobRequest, api: HfApi, *, device_chosen: bool = True) -
 
 def follow_job(job: JobInfo, api: HfApi, show: Callable[[str], None]) -> None:
     """Shows the lines of a job's log until it ends.
+
+    `hf_ess.hub.submit_job` starts one.
 
     Args:
         job: as `submit_job` gives it.

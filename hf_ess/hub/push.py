@@ -42,6 +42,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class PushResult:
     """What a push did.
 
+    `hf_ess.hub.push_report` gives it back.
+
     Attributes:
         repo_id: the repository of the model.
         changed: whether a commit was made, or would be if this was no dry run; False where

@@ -24,6 +24,8 @@ OF_THIS_RUN = ("seconds", "versions")
 class RunResult:
     """A finished training.
 
+    `hf_ess.lab.train` gives it back.
+
     Attributes:
         folder: where it is.
         config: what was trained.

@@ -19,6 +19,8 @@ from hf_ess.synthetics.checkpoints import CONFIG_OF_RUN
 def as_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> TrainedCheckpoint:
     """Copies the model of a finished run together with how it was trained and what came of it.
 
+    The run is that of `hf_ess.lab.train` or `hf_ess.lab.sweep`.
+
     `hf-ess analyze FOLDER` then measures it on texts of its own task. The checkpoints that are
     shipped with hf_ess are made so.
 

@@ -42,6 +42,8 @@ TABLE, SUMMARY, AXES, MESSAGES = "results.csv", "summary.csv", "sweep.yaml", "me
 class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM during a sweep; runs that were on their way have a checkpoint.
 
+    The same call of `hf_ess.lab.sweep` goes on.
+
     Attributes:
         folder: of the sweep.
         finished: runs that are done.
@@ -59,6 +61,8 @@ class SweepInterrupted(KeyboardInterrupt):
 @dataclass(frozen=True)
 class SweepResult:
     """What came of the runs of a sweep.
+
+    `hf_ess.lab.sweep` gives it back.
 
     Attributes:
         folder: where they are; each run has its own folder in `runs`.

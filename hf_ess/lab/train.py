@@ -34,6 +34,8 @@ COMMAND = "hf-ess lab train run.yaml --out FOLDER"
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM during a training; the folder has a checkpoint of the last step.
 
+    The same call of `hf_ess.lab.train` goes on.
+
     Attributes:
         folder: of the run.
         step: steps done.

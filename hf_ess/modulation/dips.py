@@ -33,6 +33,8 @@ class Surroundings:
 class Dips:
     """How far one curve falls at the separators of one text, and whether other cuts do, too.
 
+    A `ModulatedText` has them by metric.
+
     A depth is 1 minus the lowest value at the cuts of a separator (before it, after each of its
     tokens) over the median of its surroundings: 0 for no dip, 1 for a state that is dropped.
 

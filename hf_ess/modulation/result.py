@@ -30,6 +30,8 @@ FORMAT = 1
 class ModulatedText:
     """One text with one separator.
 
+    A `Modulation` holds one for each text and separator.
+
     Attributes:
         text: its name.
         separator: its name.
@@ -62,6 +64,8 @@ class ModulatedText:
 @dataclass(frozen=True, eq=False)
 class Modulation:
     """How the state of a model follows the separators of texts.
+
+    `hf_ess.measure_modulation` gives it back.
 
     Attributes:
         model: its name.

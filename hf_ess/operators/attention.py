@@ -25,6 +25,8 @@ MASK_ROWS = 256
 class AttentionWeights(Protocol):
     """Turns queries and keys into attention weights, as one model does it.
 
+    `SoftmaxWeights` is the plain one.
+
     Queries and keys are float64 `[B, h, L, D]` with one key head per query head, `mask` is None,
     bool (True = visible) or additive, broadcastable to `[B, h, L, L]`; `heads` says which heads
     of the layer these are. Returns float64 `[B, h, L, L]`.
@@ -49,6 +51,8 @@ class RowwiseWeights(Protocol):
 
 class SoftmaxWeights:
     """The plain rule: `softmax(scale * q k^T + mask)` over the keys.
+
+    A `SoftmaxAttentionOperator` is made of them.
 
     A query that may look at no key at all gets zeros, as in torch's fused attention.
 
@@ -89,6 +93,8 @@ def of_heads(tensor: Tensor, heads: slice) -> Tensor:
 
 class AttentionOperator(LinearOperator):
     """Softmax attention: the structure that follows from which keys each query may look at.
+
+    `SoftmaxAttentionOperator` and `ScoredAttentionOperator` are such operators.
 
     The state is the cache: TSS at position i counts the earlier tokens that some token from i on
     may still read (i for full attention, `min(i, w - 1)` under a sliding window of w tokens).

@@ -18,6 +18,8 @@ EVERYTHING = slice(None)
 class LinearOperator(ABC):
     """A lower-triangular operator `y = M u` for every sample and group.
 
+    `DenseOperator` is the plainest one, `StateSpaceOperator` the form of most recurrences.
+
     A *group* is a set of channels that share one operator (the value channels of an attention
     head, all channels of a Mamba-2 head). Letters: B samples, G groups, L sequence length,
     C channels of a group.

@@ -35,6 +35,8 @@ def block_future_share(matrix: Tensor, channels_out: int, channels_in: int) -> f
 class MimoOperator(LinearOperator):
     """A multi-input multi-output operator: `y_t = sum over s <= t of M_ts u_s`, M_ts `[O, I]`.
 
+    `DenseMimoOperator` is the plainest one.
+
     All channels of a group share one state, as in S5, dense state spaces, and Jacobians. The dense
     form has tokens as its outer and channels as its inner index: output channel o of token t is
     row `t * O + o`, and `H_i = M[O*i:, :I*i]`. Letters: O output channels, I input channels.

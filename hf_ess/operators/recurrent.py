@@ -131,6 +131,8 @@ class Stretch:
 class RecurrentOperator(LinearOperator):
     """A causal operator that is a linear recurrence with a state of `width` real numbers.
 
+    `StateSpaceOperator` is the form that most have.
+
     A subclass says its shape, its width and its stretches. Spectra are computed from stretches
     without forming M (`hf_ess.spectra.factored`).
 

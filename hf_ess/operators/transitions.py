@@ -21,6 +21,8 @@ from hf_ess.operators.steps import (
 class Transition(ABC):
     """The matrices `A_i` of `h_i = A_i h_{i-1} + B_i u_i`, for all samples, groups and steps.
 
+    `ScalarDecay`, `DiagonalDecay` and `DeltaRule` are such matrices.
+
     Features stay in the dtype of the model. Axes of size one are shared: by samples, by groups,
     or by steps (time-invariant recurrences). A number of groups that divides that of the operator
     is repeated for neighbouring groups.

@@ -58,6 +58,8 @@ class ScoredTokens:
 class TokenGroup:
     """Some of the tokens.
 
+    A `RecallPerplexity` has several.
+
     Attributes:
         name: what they have in common.
         tokens: how many there are.
@@ -115,6 +117,8 @@ class TokenGroup:
 @dataclass(frozen=True)
 class RecallPerplexity:
     """Standard perplexity, and that of tokens which the context holds already.
+
+    `hf_ess.recall_perplexity` gives it back.
 
     Attributes:
         scored: every token with its loss.

@@ -37,6 +37,8 @@ Students = ReductionPlan | Sizes | Mapping[int | str, nn.Module]
 class DistilledLayer:
     """A student in the place of one layer.
 
+    A `Distillation` holds one for each.
+
     Attributes:
         name: of the layer.
         student: after the training, in evaluation mode.
@@ -57,6 +59,8 @@ class DistilledLayer:
 @dataclass(frozen=True, eq=False)
 class Distillation:
     """A model with students in the place of some layers.
+
+    `hf_ess.reduce.distill` and `hf_ess.reduce.distill_all` give it back.
 
     Attributes:
         model: a new one; students run where the layers ran.

@@ -95,6 +95,8 @@ class DistillationSettings:
 class DistillationErrors:
     """How far a student is from its teacher on texts that it was not trained on.
 
+    A `DistilledLayer` has them of before and after its training.
+
     Attributes:
         operator: mean of `||M_s - M_t||_F^2 / ||M_t||_F^2`; None where operators are not matched.
         activation: mean of `||y_s - y_t||^2 / ||y_t||^2`.

@@ -25,6 +25,8 @@ Level = Literal["layer", "group"]
 class LayerPlan:
     """What state suffices for one layer.
 
+    A `ReductionPlan` holds one for each layer.
+
     State sizes are numbers for each channel: a layer carries groups x multiplicity x size of them.
 
     Attributes:

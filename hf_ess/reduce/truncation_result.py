@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class LayerTruncation:
     """What became of the state of one layer.
 
+    A `Truncation` holds one for each layer.
+
     Attributes:
         name: dotted name of the mixer.
         index: number of the layer.
@@ -56,6 +58,8 @@ class LayerTruncation:
 @dataclass(frozen=True, eq=False)
 class Truncation:
     """A model with smaller states.
+
+    `hf_ess.reduce.truncate` gives it back.
 
     Attributes:
         model: of the same class; it saves and loads, and is analysed as any other.

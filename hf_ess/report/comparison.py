@@ -39,6 +39,8 @@ LEVELS = ("model", "layer", "depth", "position")
 class Comparison:
     """Reports side by side, each against the first.
 
+    `hf_ess.compare` makes it.
+
     R reports. Made by `compare`.
 
     Attributes:
@@ -224,6 +226,8 @@ def compare(
     reports: Iterable[ESSReport], *, names: Sequence[str] | None = None, force: bool = False
 ) -> Comparison:
     """Reports side by side, each against the first.
+
+    What it takes are reports of `hf_ess.analyze`; what it gives is a `Comparison`.
 
     Args:
         reports: at least two.

@@ -27,6 +27,8 @@ OF_SINGULAR_VALUES = ("largest_singular_value", "error_bound")
 class LayerESS:
     """Effective state-size of one mixer at every sample, group and position.
 
+    An `ESSReport` holds one for each run of each mixer.
+
     Letters: B samples, G groups (channels that share one operator), P positions, K singular
     values. Every float array is NaN where a sample is too short for the position; only
     `entropy_ess` needs to say so, the other arrays follow it. Arrays of shape `[B|1, G|1, P]`

@@ -76,6 +76,8 @@ class SampleInfo:
 class UnsupportedLayer:
     """A mixer that was found and not analysed.
 
+    `ESSReport.unsupported` lists them.
+
     Attributes:
         name: dotted name of the module.
         index: layer number, -1 where the name holds none.

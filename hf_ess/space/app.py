@@ -48,6 +48,8 @@ KEPT_SECONDS = 3600
 class Settings:
     """What the operator of a server decides.
 
+    `hf_ess.space.app.serve_page` takes them.
+
     Attributes:
         models: Hub ids, folders and `.gguf` files, in place of the curated list.
         any_model: whether visitors may name any model of the Hub.
@@ -82,6 +84,8 @@ class Settings:
 class Address:
     """Where a server listens.
 
+    `hf_ess.space.app.serve_page` takes it.
+
     Attributes:
         host: None for what Gradio's variables say, else this machine only.
         port: None for the first free one.
@@ -97,6 +101,8 @@ class Address:
 
 class App:
     """The page with what is behind it.
+
+    `hf_ess.space.app.serve_page` and `hf_ess.space.app.launch_space` start one.
 
     Args:
         settings: of the operator.
@@ -208,12 +214,18 @@ def serve_page(settings: Settings, address: Address, on_ready: Callable[[str], N
 
 
 def launch_space() -> None:
-    """What a Space runs: its settings come from its variables."""
+    """What a Space runs: its settings come from its variables.
+
+    On one's own machine that is `hf_ess.space.app.serve_page`.
+    """
     serve_page(Settings.of_space(), Address(), lambda _: None)
 
 
 def can_log_in() -> bool:
-    """Whether visitors can log in with their account of the Hub: in a Space that allows it."""
+    """Whether visitors can log in with their account of the Hub: in a Space that allows it.
+
+    An `App` asks it.
+    """
     return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
 
 

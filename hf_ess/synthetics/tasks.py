@@ -24,7 +24,10 @@ FEWEST_TOKENS, MOST_TOKENS = 8, 128
 
 
 class Examples(NamedTuple):
-    """Texts `[B, L]` and labels `[B, L]`, both int64."""
+    """Texts `[B, L]` and labels `[B, L]`, both int64.
+
+    `hf_ess.synthetics.multi_query_recall` and the other tasks make them.
+    """
 
     input_ids: Tensor
     labels: Tensor

@@ -33,6 +33,8 @@ Entered = TypeVar("Entered", bound="Regularizer")
 class Regularizer(ABC):
     """A loss term on the operators that chosen layers applied in the latest forward pass.
 
+    `ESSRegularizer`, `TransitionRegularizer` and `HankelRegularizer` are such terms.
+
     While the context is open, every forward pass of the model hands over its operators; a call
     gives the term of the latest pass, weighted, and lets go of them. What the model computes does
     not change. With a weight of 0 nothing is watched, and the term is 0 exactly.

@@ -18,6 +18,8 @@ from hf_ess.report.names import ENTROPY, Metric, resolve_metric
 class LayerSnapshot:
     """Effective state-size of one verified layer: means over samples, channels and positions.
 
+    An `ESSSnapshot` holds one for each of them.
+
     Attributes:
         index: layer number in the model.
         name: dotted name of the module.
@@ -93,6 +95,8 @@ class LayerSnapshot:
 class Remark:
     """Something that a person who trains the model should know of a layer.
 
+    An `ESSSnapshot` has them.
+
     Attributes:
         layer: dotted name of the module.
         kind: "collapse", "saturation", "below floor", "unverified" or "unsupported".
@@ -107,6 +111,8 @@ class Remark:
 @dataclass(frozen=True)
 class ESSSnapshot:
     """Effective state-size of a model at one moment of its training.
+
+    `hf_ess.watch_ess`, `ESSWatch` and `ESSCallback` make it.
 
     Attributes:
         layers: the verified layers, in order. A layer that is not verified has no numbers.

@@ -30,6 +30,8 @@ DIGITS = "%.6g"
 class Reproduction:
     """One experiment of the paper, as it came out.
 
+    `hf_ess.lab.reproduce` gives it back.
+
     Attributes:
         experiment: which.
         scale: how large.

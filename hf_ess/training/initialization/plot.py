@@ -38,6 +38,8 @@ def plot_probed_mixers(
 ) -> Figure:
     """ESS against capacity on logarithmic axes, a curve for each mixer, of one or several probes.
 
+    `InitializationProbe.plot` draws those of one probe.
+
     Bars are standard errors over seeds; the grey lines say what the capacity is, and how much of
     it the positions can fill on average (of the first mixer). Mixers whose capacity does not
     follow the state size are left out.

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 class ProbedMixer:
     """Effective state-size of one mixer of models that differ in state size and seed.
 
+    An `InitializationProbe` holds one for each mixer.
+
     Letters: K state sizes, R seeds. ESS are means over samples, channels and positions.
 
     Attributes:
