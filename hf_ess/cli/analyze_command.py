@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 # A report of a large model with every position stays below this; plots included.
 REPORT_BYTES = 50 * 2**20
-
 # Folder of finished batches of a dataset, within that of the report.
 CHECKPOINT = "checkpoint"
+
 
 def analyze(
     ctx: typer.Context,
@@ -71,13 +71,13 @@ def analyze(
             help="Texts of --dataset [all], or of its own task, for a trained synthetic model [8]."
         ),
     ] = None,
-    positions: Annotated[
     dataset: DatasetOption = None,
     column: ColumnOption = None,
     shuffle: ShuffleOption = None,
     max_length: MaxLengthOption = None,
     leave_out_failing: LeaveOutOption = False,
     fresh: FreshOption = False,
+    positions: Annotated[
         str,
         typer.Option(
             help='"auto" (all where that is cheap), "all", a stride, or a list such as 8,16,24.'
@@ -144,10 +144,10 @@ def analyze(
         "offload_folder": offload_folder,
         "revision": revision,
         "trust_remote_code": trust_remote_code,
-    }
         "max_length": max_length,
         "leave_out_failing": leave_out_failing,
         "checkpoint": out / CHECKPOINT if dataset and out else None,
+    }
     on_the_hub = JobOptions(job, job_wait, job_output, job_timeout, job_namespace, job_package)
     on_the_hub.check()
     if job is not None:
@@ -164,11 +164,11 @@ def analyze(
         return
     # Saved first: whoever reads our output may close it early.
     written = [] if out is None else _save(report, out, plots)
-    _print(report, output)
     if arguments["checkpoint"] is not None:
         from hf_ess.analysis.checkpoint import discard_checkpoint
 
         discard_checkpoint(arguments["checkpoint"])
+    _print(report, output)
     for remark in [*filter(None, [measured_on.note]), *(f"wrote {path}" for path in written)]:
         print(remark, file=sys.stderr)
 
@@ -215,7 +215,6 @@ def parsed_window(words: str | None) -> Any:
     return tuple(numbers) if "," in words else numbers[0]
 
 
-def _print(report: ESSReport, output: Format) -> None:
 def _look_at_checkpoint(folder: Path | None, fresh: bool, rank: int, processes: int) -> None:
     """Discards it if it is asked for, or says that the analysis goes on from it."""
     if fresh and (folder is None or processes > 1):
@@ -261,6 +260,7 @@ def _say_what_is_kept(folder: Path | None) -> None:
     )
 
 
+def _print(report: ESSReport, output: Format) -> None:
     if output is Format.json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
         return
