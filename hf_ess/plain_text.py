@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import traceback
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 HIDDEN = "***"
 # Shorter words stand in ordinary sentences.
@@ -16,6 +20,7 @@ _SECRETS = (
     (re.compile(r"(?<=Bearer )[^\s'\"]+"), HIDDEN),
     (re.compile(r"(?<=://)[^\s/?#]{1,256}@"), ""),
 )
+_WHITE = re.compile(r"([\n\t])")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -59,7 +64,7 @@ def without_secrets(text: str, known: Iterable[str] = ()) -> str:
 
 
 def safe_to_show(text: str) -> str:
-    r"""Lines for a person: every line printable, no colours, no secret of this process's user.
+    r"""Lines for a person: printable but for their tabs, no colours, no secret of the user.
 
     Example:
         >>> safe_to_show("no layer \x1b[31mred\x1b[0m\n\x07 of Bearer abc")
@@ -67,4 +72,28 @@ def safe_to_show(text: str) -> str:
     """
     tokens = [os.environ[name] for name in _TOKEN_VARIABLES if name in os.environ]
     plain = _COLOURS.sub("", without_secrets(text, tokens))
-    return "\n".join(map(printable, plain.split("\n")))
+    return "".join(word if word in "\n\t" else printable(word) for word in _WHITE.split(plain))
+
+
+@contextmanager
+def safe_logs() -> Iterator[None]:
+    """What any library logs inside of the context is safe to show, tracebacks too."""
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(_SafeRecord)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+class _SafeRecord(logging.LogRecord):
+    """A record of a log whose words come from models and servers."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.exc_info and self.exc_info[0] is not None:
+            lines = traceback.format_exception(*self.exc_info)
+            self.exc_text = safe_to_show("".join(lines).rstrip())
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is that of logging
+        return safe_to_show(super().getMessage())

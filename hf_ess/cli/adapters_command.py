@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from hf_ess.plain_text import printable
+
 # Wide enough for the widest table, where no terminal says its width.
 PIPED_WIDTH = 120
 
@@ -36,8 +38,9 @@ def adapters(output: FormatOption = Format.table) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("mixer", "models", "class", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(Text(printable(word)) for word in row.values()))
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

@@ -23,8 +23,10 @@ from hf_ess.cli.push_command import card, push
 from hf_ess.cli.recall_command import recall
 from hf_ess.cli.serve_command import serve
 from hf_ess.cli.space_command import space
+from hf_ess.cli.telling import tell
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
+from hf_ess.plain_text import safe_logs
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -71,7 +73,7 @@ def _plain_warnings() -> Iterator[None]:
     """A warning is one line for the person at the terminal, not a place in our code."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        tell(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = cast(Any, show)
@@ -94,13 +96,13 @@ def main() -> None:
     if launched_processes()[0] > 0:
         _keep_quiet()
     try:
-        with _plain_warnings():
+        with safe_logs(), _plain_warnings():
             app()
     except HfEssError as error:
-        print(f"{_error_label()}: {error}", file=sys.stderr)
+        tell(f"{_error_label()}: {error}")
         sys.exit(EXIT_ERROR)
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, SystemExit) and ended.code != EXIT_INTERRUPTED:
             raise
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         sys.exit(EXIT_INTERRUPTED)

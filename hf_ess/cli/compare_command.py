@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH
+from hf_ess.cli.telling import tell
 from hf_ess.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def compare(
         comparison.plot(_plot_kind(by), plot, shown)
     _print(comparison, output, by, wanted)
     if plot is not None:
-        print(f"wrote {plot}", file=sys.stderr)
+        tell(f"wrote {plot}")
 
 
 def parsed_metric(words: str | None) -> Metric | None:
@@ -124,7 +125,7 @@ def _print(comparison: Comparison, output: CompareFormat, by: Place, metric: Met
         from hf_ess.report.comparison_tables import warnings
 
         for line in warnings(comparison):
-            print(line, file=sys.stderr)
+            tell(line)
         typer.echo(comparison.to_csv(by.value, metric), nl=False)
         return
     from rich.console import Console

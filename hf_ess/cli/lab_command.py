@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH, Format, FormatOption
+from hf_ess.cli.telling import tell
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
@@ -64,10 +65,10 @@ def train(
     try:
         result = train_model(run, folder)
     except TrainingInterrupted as interruption:
-        print(interruption, file=sys.stderr)
+        tell(interruption)
         raise
     _print_result(result, output)
-    print(f"wrote {folder}", file=sys.stderr)
+    tell(f"wrote {folder}")
 
 
 @lab.command()
@@ -101,12 +102,12 @@ def sweep(
     try:
         result = sweep_models(written, axes | axes_from(over or []), out, processes=processes)
     except SweepInterrupted as interruption:
-        print(interruption, file=sys.stderr)
+        tell(interruption)
         raise
     _print_sweep(result, output)
-    print(f"wrote {out}", file=sys.stderr)
+    tell(f"wrote {out}")
     for name, error in result.errors.items():
-        print(f"error: {name}: {error}", file=sys.stderr)
+        tell(f"error: {name}: {error}")
     if result.errors:
         raise typer.Exit(1)
 
@@ -160,7 +161,7 @@ def reproduce(
         if made is not None and rank == 0:
             found.append(made.to_dict())
             _print_reproduction(made, output)
-            print(f"wrote {out / made.scale.value / one}", file=sys.stderr)
+            tell(f"wrote {out / made.scale.value / one}")
     if rank > 0:
         return
     if output is Format.json:
@@ -178,12 +179,12 @@ def _reproduced(
     try:
         return make(name)
     except KeyboardInterrupt as interruption:  # of a sweep with words of its own
-        print(str(interruption) or GOES_ON, file=sys.stderr)
+        tell(str(interruption) or GOES_ON)
         raise
     except HfEssError as error:
         if not goes_on or isinstance(error, InvalidInputError):
             raise
-        print(f"error: {name}: {error}", file=sys.stderr)
+        tell(f"error: {name}: {error}")
         return None
 
 

@@ -13,6 +13,7 @@ import typer
 
 from hf_ess.cli.adapters_command import PIPED_WIDTH
 from hf_ess.cli.compare_command import parsed_metric
+from hf_ess.cli.telling import tell
 from hf_ess.errors import HfEssError, ReportError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def leaderboard(
     entries = list(_entries(sources, failed))
     board = table_of(entries, metric=wanted, sort=sort, failed=failed)
     for failure in failed:
-        print(f"error: {failure.source}: {failure.reason}", file=sys.stderr)
+        tell(f"error: {failure.source}: {failure.reason}")
     text = _written(board, output, to_file=out is not None)
     if out is None:
         typer.echo(text, nl=False)
@@ -122,4 +123,4 @@ def _write(out: Path, text: str) -> None:
     from hf_ess.report.files import replace_together
 
     replace_together(out.parent, {out.name: text.encode("utf-8", "backslashreplace")})
-    print(f"wrote {out}", file=sys.stderr)
+    tell(f"wrote {out}")

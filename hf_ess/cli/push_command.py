@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_ess.cli.adapters_command import Format, FormatOption
+from hf_ess.cli.telling import tell
 from hf_ess.errors import InvalidInputError
+from hf_ess.plain_text import safe_to_show
 
 if TYPE_CHECKING:
     from hf_ess.hub import PushResult
@@ -67,7 +68,7 @@ def push(
         card=card,
     )
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}")
     if output is Format.json:
         typer.echo(json.dumps(asdict(result), indent=2))
     else:
@@ -99,15 +100,15 @@ def _benchmark(dataset: str | None, task: str | None) -> tuple[str, str] | None:
 
 def _show(result: PushResult, dry_run: bool) -> None:
     if not result.changed:
-        print(f"{result.repo_id} holds this report already; nothing was sent", file=sys.stderr)
+        tell(f"{result.repo_id} holds this report already; nothing was sent")
     elif dry_run:
-        print("would write " + ", ".join(result.paths), file=sys.stderr)
+        tell("would write " + ", ".join(result.paths))
         if result.card_diff:
-            typer.echo(result.card_diff)
+            typer.echo(safe_to_show(result.card_diff))
         return
     else:
         for path in result.paths:
-            print(f"wrote {path}", file=sys.stderr)
+            tell(f"wrote {path}")
     address = result.pr_url or result.commit_url
     if address is not None:
         typer.echo(address)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hf_ess.cli.telling import tell
 from hf_ess.errors import MissingDependencyError
 
 
@@ -63,4 +63,4 @@ def serve(
         Address(host=host, port=port, share=share, browser=browser),
         on_ready=lambda url: print(url, flush=True),
     )
-    print("stopped", file=sys.stderr)
+    tell("stopped")

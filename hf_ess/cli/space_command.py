@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_ess.cli.adapters_command import Format, FormatOption
+from hf_ess.cli.telling import tell
 
 if TYPE_CHECKING:
     from hf_ess.space.push import SpacePush
@@ -58,7 +58,7 @@ def push(
         return
     typer.echo(pushed.url)
     for line in _told(pushed, dry_run):
-        print(line, file=sys.stderr)
+        tell(line)
 
 
 def _told(pushed: SpacePush, dry_run: bool) -> list[str]:

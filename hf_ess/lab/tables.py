@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ess.lab.paper.reproduction import Reproduction
 from hf_ess.lab.results import RunResult
+from hf_ess.plain_text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ def result_tables(result: RunResult) -> list[ConsoleRenderable]:
         f"on {result.config.test_samples} texts after {result.config.steps} steps; "
         f"{numbers['parameters']} parameters, {result.seconds:.0f} s"
     )
-    remarks = [Text(remark) for remark in numbers["remarks"]]
+    remarks = [Text(printable(remark)) for remark in numbers["remarks"]]
     return [Text(line), table_of(result.layers), *remarks]
 
 
@@ -45,7 +46,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
         right = _is_numeric(row.get(name) for row in rows)
         table.add_column(_header(name), justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(_cell(row, name)) for name in names))
+        table.add_row(*(Text(printable(_cell(row, name))) for name in names))
     return table
 
 
@@ -56,10 +57,10 @@ def reproduction_tables(made: Reproduction) -> list[ConsoleRenderable]:
     finding = made.finding
     lines: list[ConsoleRenderable] = [
         Text(f"{made.experiment.title} ({made.experiment.source})"),
-        Text(f"{finding.verdict.value}: {finding.words}"),
+        Text(f"{finding.verdict.value}: {printable(finding.words)}"),
     ]
     for title, table in finding.tables.items():
-        lines += [Text(f"\n{title}"), table_of(rows_of(table))]
+        lines += [Text(f"\n{printable(title)}"), table_of(rows_of(table))]
     return lines
 
 

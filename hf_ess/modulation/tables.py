@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_ess.modulation.result import ModulatedText, Modulation
+from hf_ess.plain_text import printable
 from hf_ess.report.names import Metric
 from hf_ess.report.tables import ABSENT, Column, fitted_tables
 from hf_ess.report.text import counted, shortened
@@ -38,7 +39,7 @@ class ModulationView:
         if len(self.results) == 1:
             title = f"State modulation of {self.results[0].model}"
         yield from fitted_tables(title, first, rest, options.max_width)
-        yield from (Text(line) for line in [*MEANING, *_notes(self.results)])
+        yield from (Text(printable(line)) for line in [*MEANING, *_notes(self.results)])
 
 
 def _columns(results: Sequence[Modulation]) -> Iterator[Column]:

@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from hf_ess.errors import AddressError
+from hf_ess.plain_text import safe_logs
 from hf_ess.space import bundle
 from hf_ess.space.catalog import Catalog
 from hf_ess.space.downloads import Downloads
@@ -218,7 +219,8 @@ def launch_space() -> None:
 
     On one's own machine that is `hf_ess.space.app.serve_page`.
     """
-    serve_page(Settings.of_space(), Address(), lambda _: None)
+    with safe_logs():
+        serve_page(Settings.of_space(), Address(), lambda _: None)
 
 
 def can_log_in() -> bool:

@@ -23,6 +23,8 @@ from model_adapters import survey
 
 # As short as the trial run of an analysis.
 TRIAL_LENGTH = 13
+# Numbers in masks that are no weights: those of GPT-2 are 12 million.
+MASKS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class ModelsInUse:
                 device=self.device,
                 revision=None if entry.is_local else entry.revision or None,
                 trust_remote_code=False,
+                most_parameters=_most_parameters(entry),
             )
         except HfEssError as error:
             raise _for_visitors(entry, error) from error
@@ -98,6 +101,16 @@ class ModelsInUse:
                 fix="Choose another model.",
             )
         return ModelInUse(loaded.model, loaded.tokenizer, _mixers(loaded.model, self.device))
+
+
+def _most_parameters(entry: CatalogModel) -> int | None:
+    """What the configuration of a model of the Hub may declare, by the size of its weights.
+
+    Masks of older models are counted with their weights.
+    """
+    if entry.is_local or entry.parameters is None:
+        return None
+    return 2 * entry.parameters + MASKS
 
 
 def _check_disk(entry: CatalogModel) -> None:
