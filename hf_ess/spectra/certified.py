@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -49,7 +49,7 @@ class CertifiedMetrics:
         entropy: `[n, P]` float64.
         half_width: `[n, P]`, the true entropy-ESS is within this fraction of it; 0 where the
             block was decomposed.
-        counts: for each tolerance `[n, P]` int64.
+        counts: for each tolerance, in the order asked for, `[n, P]` int64.
         undecided: for each tolerance `[n, P]` int64, by how much a count may be too low.
         below_floor: for each tolerance `[n, P]` bool, whether rounding hides it.
         positions: the P positions.
@@ -61,6 +61,19 @@ class CertifiedMetrics:
     undecided: dict[float, Tensor]
     below_floor: dict[float, Tensor]
     positions: tuple[int, ...]
+
+    def ordered(self, tolerances: Sequence[float]) -> CertifiedMetrics:
+        """The same with the tolerances in another order."""
+
+        def in_order(values: dict[float, Tensor]) -> dict[float, Tensor]:
+            return {tolerance: values[tolerance] for tolerance in tolerances}
+
+        return replace(
+            self,
+            counts=in_order(self.counts),
+            undecided=in_order(self.undecided),
+            below_floor=in_order(self.below_floor),
+        )
 
 
 def certified_metrics(
@@ -97,7 +110,7 @@ def certified_metrics(
         refuse_non_finite(matrices)
         solver = _Solver(matrices, sorted(tolerances, reverse=True), memory_budget, workspaces)
         run_tasks(list(solver.tasks()), solver.workers)
-        return solver.metrics(tuple(positions))
+        return solver.metrics(tuple(positions)).ordered(tolerances)
 
 
 def counts_above(

@@ -202,6 +202,19 @@ def test_methods_agree(model, ids, operators, method):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 if method == "gram" else 1e-10)
 
 
+def test_tolerances_in_any_order(model, ids, operators):
+    tolerances = [TOLERANCES[place] for place in (1, 2, 0)]
+    report = analyze(
+        model, ids, positions=POSITIONS, tolerances=tolerances, method="divide-and-conquer"
+    )
+    assert report.tolerances == tuple(tolerances)
+    assert [layer.tolerances for layer in report.layers] == [tuple(tolerances)] * 2
+    for tau in tolerances[::2]:  # at 1e-6 some values are undecided
+        expected = oracle.ess_table(operators, POSITIONS, partial(oracle.count, tolerance=tau))
+        found = np.stack([layer.values(tau) for layer in report.layers])
+        np.testing.assert_array_equal(found, _grid(expected))
+
+
 def test_memory_budget_does_not_change_the_values(model, ids, report):
     one_head = 4 * 8 * LENGTH**2
     frugal = analyze(model, ids, positions=POSITIONS, memory_budget=2 * one_head)
