@@ -29,6 +29,10 @@ typecheck: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/make_models_page.py
+	$(BIN)/python docs/make_architecture_picture.py
+
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py

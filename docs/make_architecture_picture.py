@@ -24,11 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 CONTRACT = "one way through the house"
 
-WIDTH, ROW, BOX_WIDTH, BOX_HEIGHT = 1180, 122, 204, 72
-LETTERS = 37
+WIDTH, ROW, BOX_WIDTH, BOX_HEIGHT = 1180, 126, 216, 80
+LETTERS = 35
 # From left to right; a room that is not named here stands at the left.
 PLACES = {
-    "hf_ess.cli": 0.5,
+    "hf_ess.cli": 0.56,
     "hf_ess.space": 0.72,
     "hf_ess.lab": 0.33,
     "hf_ess.training": 0.1,
@@ -213,7 +213,7 @@ def draw(house: House) -> str:
         *(_step(n, boxes, step) for n, step in enumerate(STEPS, start=1)),
         _tool_box(house.tools, height - 74),
         *(
-            _text(24, 34 + 19 * n, words, f'font-size="12" text-anchor="start" fill="{colour}"')
+            _text(24, 34 + 21 * n, words, f'font-size="13" text-anchor="start" fill="{colour}"')
             for n, (colour, words) in enumerate(LEGEND)
         ),
         "</svg>\n",
@@ -248,9 +248,9 @@ def _room_box(room: str, box: Box, words: str) -> str:
         [
             f'<rect x="{box.left:.0f}" y="{box.y:.0f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" '
             'rx="7" fill="#f4f6fb" stroke="#5b6b8c"/>',
-            _text(box.x, box.y + 18, room, 'font-size="13.5" font-weight="bold" fill="#1c2a4a"'),
+            _text(box.x, box.y + 20, room, 'font-size="15" font-weight="bold" fill="#1c2a4a"'),
             *(
-                _text(box.x, box.y + 34 + 13 * n, line, 'font-size="10.5" fill="#39445c"')
+                _text(box.x, box.y + 38 + 14.5 * n, line, 'font-size="12" fill="#39445c"')
                 for n, line in enumerate(lines)
             ),
         ]
@@ -287,7 +287,7 @@ def _label(number: int, words: str, x: float, y: float, lower: int) -> str:
     circle = f'<circle cx="{x:.0f}" cy="{y:.0f}" r="9" fill="#d9480f"/>'
     digit = _text(x, y + 4, str(number), 'font-size="11.5" font-weight="bold" fill="#ffffff"')
     style = (
-        'font-size="11.5" font-style="italic" fill="#d9480f" stroke="#ffffff" stroke-width="4" '
+        'font-size="14" font-style="italic" fill="#d9480f" stroke="#ffffff" stroke-width="4" '
         'paint-order="stroke" text-anchor="start"'
     )
     return "\n".join(
@@ -305,9 +305,9 @@ def _tool_box(tools: tuple[str, ...], y: float) -> str:
                 WIDTH / 2,
                 y + 22,
                 "single files of hf_ess that every room may use",
-                'font-size="12.5" font-weight="bold" fill="#274027"',
+                'font-size="14" font-weight="bold" fill="#274027"',
             ),
-            _text(WIDTH / 2, y + 41, names, 'font-size="11.5" fill="#274027"'),
+            _text(WIDTH / 2, y + 41, names, 'font-size="13" fill="#274027"'),
         ]
     )
 

@@ -77,7 +77,7 @@ def survey(
     length: int,
     future_share: Callable[[Tensor], float],
 ) -> Survey:
-    """Runs the model twice on a short text and lists its mixers.
+    """Runs the model twice on a short text and lists its mixers in a `Survey`.
 
     Args:
         model: the model, in evaluation mode.
