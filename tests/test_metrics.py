@@ -79,6 +79,26 @@ def test_last_axis_is_reduced():
     )
 
 
+def test_each_block_has_its_own_largest_value():
+    values = torch.tensor([[[4.0, 1.0, 3.0], [0.4, 0.1, 0.3]], [[8.0, 8.0, 1.0], [1.0, 0.0, 0.0]]])
+    assert tolerance_ess(values, 0.5, relative=True).tolist() == [[2, 2], [2, 1]]
+
+
+def test_blocks_without_values_keep_their_axes():
+    empty = torch.zeros(2, 3, 0)
+    for counts in (tolerance_ess(empty, 0.1), tolerance_ess(empty, 0.1, relative=True)):
+        assert (counts.shape, counts.dtype) == ((2, 3), torch.int64)
+    assert entropy_ess(empty).shape == (2, 3)
+
+
+@pytest.mark.parametrize("count", [5, 9])
+def test_rounding_does_not_step_over_the_number_of_values(count):
+    """Of so many equal values the exponential of the entropy is one unit too large."""
+    values = torch.ones(2, count + 4, dtype=torch.float64)
+    values[0, count:] = 0
+    assert entropy_ess(values)[0].item() == count
+
+
 def test_a_block_of_zeros_and_an_empty_block_have_no_state():
     assert entropy_ess(torch.zeros(2, 3)).tolist() == [0.0, 0.0]
     assert tolerance_ess(torch.zeros(2, 3), 1e-12).tolist() == [0, 0]
