@@ -136,10 +136,9 @@ def _drawn(
         return list(islice(texts, samples))
     chance, kept = random.Random(shuffle), list[SourcedText]()
     for number, text in enumerate(texts):
-        place = number if samples is None or number < samples else chance.randrange(number + 1)
-        if place == len(kept):
+        if samples is None or number < samples:
             kept.append(text)
-        elif place < len(kept):
+        elif (place := chance.randrange(number + 1)) < samples:
             kept[place] = text
     chance.shuffle(kept)
     return kept
