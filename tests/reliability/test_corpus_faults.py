@@ -92,7 +92,6 @@ def test_memory_holds_one_batch_while_it_measures(tmp_path, monkeypatch, tried):
 
     def counted_write(self, batch, gathering):
         write(self, batch, gathering)
-        del gathering
         alive.append(sum(type(thing) is MeasuredPart for thing in gc.get_objects()))
 
     monkeypatch.setattr(Checkpoint, "write", counted_write)
@@ -103,7 +102,7 @@ def test_memory_holds_one_batch_while_it_measures(tmp_path, monkeypatch, tried):
     tried(
         PART,
         "What is in memory while 20 texts are measured with a checkpoint",
-        "After each text, the measurements of that text and of no other",
+        "The measurements of one text at a time, and of no other",
         times=20,
     )
 
