@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hf_ess.errors import UnsupportedMixerError
 from model_adapters.captured import EARLIER_STATE, Captured
 from model_adapters.mixer_scope import around_convolution
-from model_adapters.patching import observed_calls
+from model_adapters.patching import observed_calls, switched_off
 from model_adapters.recorder import CORE, MIXER, Recorder
 from model_adapters.registry import MixerAdapter
 
@@ -88,19 +88,11 @@ class FunctionAdapter(MixerAdapter):
     @contextmanager
     def _unfused(self, model: nn.Module) -> Iterator[None]:
         """Sends modules with a fused path through the mixing function instead."""
-        fused = [
-            module
-            for module in model.modules()
-            if getattr(module, self.fused_switch, None) is True
-            and _callable_names(_globals_of(module), self.functions)
-        ]
-        try:
-            for module in fused:
-                setattr(module, self.fused_switch, False)
+        with ExitStack() as stack:
+            for module in model.modules():
+                if _callable_names(_globals_of(module), self.functions):
+                    stack.enter_context(switched_off(module, self.fused_switch))
             yield
-        finally:
-            for module in fused:
-                setattr(module, self.fused_switch, True)
 
     def _refuse(
         self, function: Callable[..., Any], recorder: Recorder, *args: Any, **kwargs: Any

@@ -60,7 +60,7 @@ class JacobianAdapter(MixerAdapter):
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
         ) -> None:
             # A linearised module runs again, with all hooks.
-            if running or not recorder.here:
+            if running:
                 return
             running.append(module)
             try:
@@ -71,7 +71,7 @@ class JacobianAdapter(MixerAdapter):
         handles: list[RemovableHandle] = []
         try:
             handles.extend(
-                module.register_forward_hook(linearise, with_kwargs=True)
+                module.register_forward_hook(recorder.own(linearise), with_kwargs=True)
                 for module in model.modules()
                 if recorder.name_of(module) in self.names
             )
@@ -117,19 +117,9 @@ class JacobianAdapter(MixerAdapter):
         """
         bound, work_bytes = residual_bound(result.dtype), self.memory_budget // 8
         fits = 4 * call.float64_bytes() <= self.memory_budget
-        if fits:
-            try:
-                operator = JacobianOperator(
-                    call.in_float64(), call.features.to(torch.float64), work_bytes=work_bytes
-                )
-                if _difference(operator, result) <= bound:
-                    return operator
-            except HfEssError:
-                raise
-            except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-                # Kernels and constants that know one dtype only, and packed weights.
-                if is_out_of_memory(error):
-                    raise
+        wide = _in_float64(call, work_bytes) if fits else None
+        if wide is not None and _difference(wide, result) <= bound:
+            return wide
         try:
             operator = JacobianOperator(call.in_own_dtype(), call.features, work_bytes=work_bytes)
         except InvalidTypeError as error:
@@ -188,6 +178,19 @@ class _Call:
             return first_tensor(run(*args, **kwargs))
 
         return function
+
+
+def _in_float64(call: _Call, work_bytes: int) -> JacobianOperator | None:
+    """The Jacobian of a call in float64; None where it knows one dtype only, or packed weights."""
+    features = call.features.to(torch.float64)
+    try:
+        return JacobianOperator(call.in_float64(), features, work_bytes=work_bytes)
+    except HfEssError:
+        raise
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
 
 
 def _difference(operator: JacobianOperator, result: Tensor) -> float:

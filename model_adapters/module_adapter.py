@@ -116,26 +116,25 @@ class _ModuleHooks:
         self._run: ModuleRun | None = None
 
     def install(self, module: nn.Module) -> list[RemovableHandle]:
+        own = self.recorder.own
         handles = [
-            module.register_forward_pre_hook(self._start, with_kwargs=True),
-            module.register_forward_hook(self._end),
+            module.register_forward_pre_hook(own(self._start), with_kwargs=True),
+            module.register_forward_hook(own(self._end)),
         ]
-        handles += [
-            module.get_submodule(name).register_forward_hook(self._note(name), with_kwargs=True)
-            for name in self.adapter.parts
-        ]
+        for name in self.adapter.parts:
+            part, note = module.get_submodule(name), own(self._note(name))
+            handles.append(part.register_forward_hook(note, with_kwargs=True))
         return handles
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.recorder.here:
-            call = where_it_runs(module, call_arguments(module, args, kwargs))
-            self._run = ModuleRun(call, self.adapter.before(module, call))
+        call = where_it_runs(module, call_arguments(module, args, kwargs))
+        self._run = ModuleRun(call, self.adapter.before(module, call))
 
     def _note(self, name: str) -> Any:
         def note(
             part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
         ) -> None:
-            if self._run is not None and self.recorder.here:
+            if self._run is not None:
                 kept = self.recorder.kept
                 call = where_it_runs(part, call_arguments(part, args, kwargs, kept))
                 run = PartRun(call, kept(result) if isinstance(result, Tensor) else result)
@@ -144,7 +143,7 @@ class _ModuleHooks:
         return note
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        if self._run is not None and self.recorder.here:
+        if self._run is not None:
             self._run.result = result
             # What operators compute here is no attention of the model.
             with self.recorder.inside_mixer():

@@ -7,6 +7,7 @@ replaced once, when the first comes, and put back when the last has gone.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,28 @@ class _Patch:
         return None
 
 
+@contextmanager
+def switched_off(owner: Any, name: str) -> Iterator[None]:
+    """A true attribute is false until the last of several contexts has gone; others stay."""
+    key = id(owner), name
+    with _lock:
+        ours = key in _off or getattr(owner, name, None) is True
+        if ours:
+            _off[key] += 1
+            setattr(owner, name, False)
+    try:
+        yield
+    finally:
+        if ours:
+            with _lock:
+                _off[key] -= 1
+                if not _off[key]:
+                    del _off[key]
+                    setattr(owner, name, True)
+
+
 _lock = threading.Lock()
+_off: Counter[tuple[int, str]] = Counter()
 _patches: dict[tuple[int, str], _Patch] = {}
 
 

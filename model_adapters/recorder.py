@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -129,6 +129,19 @@ class Recorder:
     def here(self) -> bool:
         """Whether the calling thread is the one that is recorded, and this its latest recording."""
         return not self.waits and threading.get_ident() == self._thread
+
+    def own(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """A hook that runs in the recorded thread alone.
+
+        Another thread that runs the same model may meet a hook that is just being registered or
+        removed, and pass it other arguments than it was registered for.
+        """
+
+        def own(*given: Any) -> None:
+            if self.here:
+                hook(*given)
+
+        return own
 
     @property
     def running(self) -> nn.Module | None:

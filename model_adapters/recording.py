@@ -177,21 +177,19 @@ def _running_modules(model: nn.Module, recorder: Recorder) -> Iterator[None]:
     """Tells the recorder which module runs."""
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not recorder.here:
-            return
         if module is model:
             recorder.start_forward(*_shape_of_inputs(args, kwargs))
         recorder.enter(module)
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if recorder.here:
-            recorder.leave(module)
+        recorder.leave(module)
 
+    first, last = recorder.own(enter), recorder.own(leave)
     handles = []
     try:
         for module in model.modules():
-            handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
-            handles.append(module.register_forward_hook(leave, always_call=True))
+            handles.append(module.register_forward_pre_hook(first, prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(last, always_call=True))
         yield
     finally:
         for handle in handles:

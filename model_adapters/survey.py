@@ -8,8 +8,9 @@ a module does between its submodules, beside a mixer that an adapter knows, is n
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -165,9 +166,10 @@ def _related(name: str, module: nn.Module, claimed: set[str], mixers: set[nn.Mod
 
 @dataclass
 class _Asking:
-    """Whether a module runs again now: what runs inside of it then is fed with poison already."""
+    """Who asks, and whether a module runs again now: what is inside of it is poisoned already."""
 
     busy: bool = False
+    thread: int = field(default_factory=threading.get_ident)
 
 
 def _asks(
@@ -175,7 +177,7 @@ def _asks(
 ) -> Callable[..., None]:
     """A forward hook that runs the module again with its first token poisoned."""
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def ask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         features = None if asking.busy else token_features(args, kwargs, lengths)
         if features is None or not is_sequence(first_tensor(output), lengths):
             return
@@ -185,6 +187,11 @@ def _asks(
                 mixing[name] = module
         finally:
             asking.busy = False
+
+    def hook(*given: Any) -> None:
+        # What runs the model in another thread is not asked, and must get what it computes.
+        if threading.get_ident() == asking.thread:
+            ask(*given)
 
     return hook
 

@@ -31,6 +31,7 @@ from hf_ess.analysis.samples import (
     usable_samples,
 )
 from hf_ess.analysis.spectral import MeasurementSettings
+from hf_ess.analysis.turns import turn_with
 from hf_ess.arguments import check_whole
 from hf_ess.corpus import sentence_start
 from hf_ess.errors import InvalidInputError, InvalidTypeError
@@ -95,7 +96,9 @@ def analyze(
 
     Runs the model, recovers the operator of each mixer as it runs, checks it against what the
     layer really computed, and takes the singular values of its blocks `H_i = M[i:, :i]`. The
-    model is left as it was, and computes what it computes without the analysis, bit for bit.
+    model is left as it was, and computes what it computes without the analysis, bit for bit, also
+    in other threads. Threads that analyse one model take turns. Jacobians are an exception: while
+    they are computed, the weights of a mixer are exchanged, and no other thread may run the model.
 
     Source: Parnichkun et al., "Quantifying Memory Utilization with Effective State-Size",
     ICML 2025, equations 2 and 3.
@@ -238,6 +241,7 @@ def analyze(
             corpus,
         )
         with (
+            turn_with(model),
             same_random_numbers(model),
             evaluation_mode(model) as was_training,
             torch.no_grad(),
