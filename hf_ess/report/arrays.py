@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_ess.errors import InvalidInputError
 from hf_ess.report.layer import GRIDS, LayerESS
 from hf_ess.report.records import SampleInfo
 
@@ -20,6 +21,8 @@ Arrays = dict[str, NDArray[Any]]
 PER_TOLERANCE = ("tolerance_ess", "undecided", "below_floor")
 # Arrays that reports of the first schema version lack; `LayerESS` knows what they stood for.
 ADDED = ("entropy_half_width",)
+# Of one kind in one layer: 16,384 channels at as many positions.
+MOST_NUMBERS = 2**28
 LARGEST_COUNT = np.iinfo(np.int32).max
 
 
@@ -93,7 +96,16 @@ def pack(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def unpack(packed: NDArray[Any], groups: int) -> NDArray[Any]:
-    """The array that was given to `pack`, `[B, G, P]`."""
+    """The array that was given to `pack`, `[B, G, P]`.
+
+    Raises:
+        InvalidInputError: there would be more numbers than any analysis has of a layer.
+    """
+    if packed.shape[0] * groups * packed.shape[2] > MOST_NUMBERS:
+        raise InvalidInputError(
+            f"{groups} groups at {packed.shape[2]} positions of {packed.shape[0]} samples are more "
+            "than can be meant."
+        )
     values = packed
     if packed.dtype == np.int32:
         values = np.where(packed < 0, np.nan, packed.astype(np.float64))

@@ -60,7 +60,9 @@ class Conditions:
         """The distance of the positions if they are evenly spread over the longest text."""
         first = self.positions[0] if self.positions else 0
         longest = max(self.lengths, default=0)
-        spread = first > 0 and self.positions == tuple(range(first, longest, first))
+        # A text may claim any length: the range is compared, not written out.
+        evenly = range(first, longest, first) if first > 0 else range(0)
+        spread = len(evenly) == len(self.positions) > 0 and self.positions == tuple(evenly)
         return first if spread else None
 
     @property

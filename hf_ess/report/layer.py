@@ -12,6 +12,7 @@ from hf_ess.errors import InvalidInputError
 from hf_ess.report.names import ENTROPY, Metric, resolve_metric
 
 Floats = NDArray[np.float64]
+MOST_CHANNELS = 2**40
 GRIDS = (
     "capacity",
     "attainable_by_group",
@@ -100,6 +101,8 @@ class LayerESS:
         self.entropy_ess = np.array(self.entropy_ess, dtype=np.float64)
         self.residual_bound = float(self.residual_bound)
         self.verified = bool(self.verified)
+        if self.residual.ndim != 1:
+            raise self._refuse(f"residual has shape {list(self.residual.shape)}, expected [B].")
         self._check_scalars()
         self._check_shape()
         absent = np.isnan(self.entropy_ess)
@@ -152,6 +155,8 @@ class LayerESS:
     def _check_scalars(self) -> None:
         if self.multiplicity < 1 or self.groups < 1:
             raise self._refuse("groups and multiplicity must be at least 1.")
+        if self.channels > MOST_CHANNELS:
+            raise self._refuse(f"{self.channels} channels are more than can be meant.")
         if not math.isfinite(self.residual_bound):
             raise self._refuse("residual_bound must be finite.")
         if self.verified == bool(self.reason):

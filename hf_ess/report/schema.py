@@ -16,6 +16,9 @@ BOOLEAN: Kinds = (bool,)
 LIST: Kinds = (list,)
 OBJECT: Kinds = (dict,)
 NOTHING = type(None)
+# Above it, numbers of JSON are not the same to all who read them.
+LARGEST_WHOLE = 2**53
+DEEPEST = 32
 
 DOCUMENT = {
     "schema_version": INTEGER,
@@ -83,6 +86,7 @@ def check_document(document: object) -> None:
     version = checked["schema_version"]
     _check_object(content, CONTENT, "content")
     _check_object(content["arrays"], ARRAYS, "content.arrays")
+    _check_depth(content["provenance"], DEEPEST)
     for name, form in (("layers", LAYER), ("samples", SAMPLE), ("unsupported", UNSUPPORTED)):
         known = {key: kinds for key, kinds in form.items() if ADDED_IN.get(key, 1) <= version}
         for number, record in enumerate(content[name]):
@@ -108,8 +112,7 @@ def _check_object(value: object, form: dict[str, Kinds], place: str) -> dict[str
     for name in sorted(form):
         if name not in value:
             raise ValueError(f"{place} lacks {name!r}")
-        if not _is_a(value[name], form[name]):
-            raise ValueError(f"{place}.{name} is of type {type(value[name]).__name__}")
+        _check_value(value[name], form[name], f"{place}.{name}")
     for name in sorted(value.keys() - form.keys()):
         raise ValueError(f"{place} has an unknown key {name!r}")
     return value
@@ -117,13 +120,27 @@ def _check_object(value: object, form: dict[str, Kinds], place: str) -> dict[str
 
 def _check_items(parent: dict[str, Any], name: str, kinds: Kinds, place: str) -> None:
     for number, item in enumerate(parent[name] or ()):
-        if not _is_a(item, kinds):
-            raise ValueError(f"{place}.{name}[{number}] is of type {type(item).__name__}")
+        _check_value(item, kinds, f"{place}.{name}[{number}]")
 
 
 def _check_sha256(parent: dict[str, Any], name: str, place: str) -> None:
     if parent.get(name) is not None and not SHA256.fullmatch(parent[name]):
         raise ValueError(f"{place}.{name} is no SHA-256 in hexadecimal")
+
+
+def _check_value(value: object, kinds: Kinds, place: str) -> None:
+    if not _is_a(value, kinds):
+        raise ValueError(f"{place} is of type {type(value).__name__}")
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError(f"{place} is larger than any number that is counted")
+
+
+def _check_depth(value: object, deepest: int) -> None:
+    if isinstance(value, (dict, list)):
+        if not deepest:
+            raise ValueError("content.provenance is nested too deeply")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, deepest - 1)
 
 
 def _is_a(value: object, kinds: Kinds) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +32,13 @@ SCHEMA_VERSION = 3
 OLDEST_VERSION = 1
 JSON_NAME = "report.json"
 ARRAYS_NAME = "arrays.safetensors"
+# A thousand times what the tokens of a long text take.
+MOST_JSON_BYTES = 2**30
+# What numbers and arrays that do not fit together raise.
+_CONTRADICTIONS = (
+    *(KeyError, IndexError, TypeError, ValueError, OverflowError, MemoryError),
+    HfEssError,
+)
 LAYER_FIELDS = (
     "index", "name", "call", "mixer", "groups", "multiplicity", "state_size", "verified",
     "residual_bound", "reason", "method", "method_reason",
@@ -122,7 +130,7 @@ def load_report(folder: str | os.PathLike[str]) -> ESSReport:
     arrays = _read_arrays(source / ARRAYS_NAME, content["arrays"])
     try:
         return _build(document["created_at"], content, arrays)
-    except (KeyError, IndexError, TypeError, HfEssError) as error:
+    except _CONTRADICTIONS as error:
         raise ReportError(
             f"The report in {str(source)!r} contradicts itself: {error}",
             causes=["it was written by another program"],
@@ -164,7 +172,7 @@ def _sample(number: int, record: dict[str, Any], arrays: dict[str, Any]) -> Samp
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    data = _read_bytes(path)
+    data = _read_bytes(path, MOST_JSON_BYTES)
     try:
         document = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -181,27 +189,38 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise _damaged(path, f"schema_version is {version!r}")
     try:
         check_document(document)
-    except ValueError as error:
+        found = content_sha256(document["content"])
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
-    if content_sha256(document["content"]) != document["content_sha256"]:
+    if found != document["content_sha256"]:
         raise _damaged(path, "its content does not have the recorded SHA-256")
     return dict(document)
 
 
 def _read_arrays(path: Path, record: dict[str, Any]) -> dict[str, Any]:
-    data = _read_bytes(path)
+    data = _read_bytes(path, record["bytes"])
     if len(data) != record["bytes"]:
         raise _damaged(path, f"it has {len(data)} bytes instead of {record['bytes']}")
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise _damaged(path, "it does not have the SHA-256 that report.json records")
     try:
         return dict(safetensors.numpy.load(data))
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, str(error)) from error
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, most: int) -> bytes:
+    """All of a file of at most so many bytes; a pipe or a device, which may have no end, is none.
+
+    Raises:
+        ReportError: it is no file, longer than that, or cannot be read.
+    """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path.name} is no file")
+        if status.st_size > most:
+            raise _damaged(path, f"it has {status.st_size} bytes instead of at most {most}")
         return path.read_bytes()
     except OSError as error:
         raise ReportError(
