@@ -20,8 +20,9 @@ def same_random_numbers(model: nn.Module) -> Iterator[None]:
     Example:
         >>> import torch
         >>> from hf_ess.analysis.random_numbers import same_random_numbers
+        >>> model = torch.nn.Linear(2, 2)
         >>> before = torch.get_rng_state()
-        >>> with same_random_numbers(torch.nn.Linear(2, 2)):
+        >>> with same_random_numbers(model):
         ...     _ = torch.rand(3)
         >>> torch.equal(torch.get_rng_state(), before)
         True
