@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test package lint typecheck docs site benchmark benchmark-check performance paper clean
+.PHONY: demo test package coverage oldest lint typecheck docs site benchmark benchmark-check performance paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -18,6 +18,30 @@ test: $(VENV)/.dev lint typecheck
 
 package: $(VENV)/.dev
 	$(BIN)/python .ci/check_package.py
+
+# What the tests run, by room: lines and branches, in every process that they start.
+coverage: $(VENV)/.dev
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage json --quiet -o build/coverage/measured.json
+	$(BIN)/python .ci/coverage_by_room.py build/coverage/measured.json --floor 90 \
+		--out benchmarks/results/coverage.json
+
+# The oldest Python and packages that pyproject.toml allows; model types that they lack are skipped.
+# From PyPI, this torch brings CUDA along: 2.8 GB.
+OLDEST := .venv-oldest
+PYTHON_OLDEST ?= python3.10
+OLDEST_TESTS ?= tests/test_metrics.py tests/spectra tests/operators tests/operators_recurrent tests/analysis \
+	tests/jacobian tests/conformance tests/loading tests/report
+oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python -m pytest -p older_transformers -n 2 --dist worksteal $(OLDEST_TESTS)
+
+$(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON_OLDEST) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-oldest.txt --editable . hypothesis jsonschema psutil pytest \
+		pytest-timeout pytest-xdist scipy
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,6 +4,10 @@ One file per mixer family. An adapter watches a model while it runs and turns wh
 computed into an operator with its true inputs and outputs; see `MixerAdapter`.
 """
 
+from hf_ess.versions import require_supported
+
+require_supported("transformers", "huggingface_hub")
+
 from model_adapters import (
     compressed_attention,
     delayed_values,

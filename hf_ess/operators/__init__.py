@@ -1,5 +1,9 @@
 """Causal operators: what a mixer applied, in its own structure."""
 
+from hf_ess.versions import require_supported
+
+require_supported("torch")
+
 from hf_ess.operators.attention import (
     AttentionOperator,
     AttentionWeights,

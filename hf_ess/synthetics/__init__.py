@@ -16,6 +16,10 @@ Example:
     ['gated linear attention', 'softmax attention']
 """
 
+from hf_ess.versions import require_supported
+
+require_supported("torch", "transformers")
+
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hf_ess.shipped import checkpoint_names
