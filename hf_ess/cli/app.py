@@ -1,4 +1,7 @@
-"""The commands, and how they end: 0 done, 1 a named error, 2 wrong usage, 130 interrupted."""
+"""The commands, and how they end: 0 done, 1 a named error, 2 wrong usage, 130 interrupted.
+
+SIGTERM ends them in the same order, with 143.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import hf_ess
 from hf_ess.cli.adapters_command import adapters
 from hf_ess.cli.analyze_command import analyze
 from hf_ess.cli.compare_command import compare
+from hf_ess.cli.ending import orderly_termination
 from hf_ess.cli.env_command import env
 from hf_ess.cli.lab_command import lab
 from hf_ess.cli.leaderboard_command import leaderboard
@@ -30,6 +34,7 @@ from hf_ess.plain_text import safe_logs
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 app = typer.Typer(
     name="hf-ess",
@@ -95,14 +100,18 @@ def main() -> None:
     """Runs the command line and exits with its status."""
     if launched_processes()[0] > 0:
         _keep_quiet()
-    try:
-        with safe_logs(), _plain_warnings():
-            app()
-    except HfEssError as error:
-        tell(f"{_error_label()}: {error}")
-        sys.exit(EXIT_ERROR)
-    except (KeyboardInterrupt, SystemExit) as ended:
-        if isinstance(ended, SystemExit) and ended.code != EXIT_INTERRUPTED:
-            raise
-        tell("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+    with orderly_termination() as ending:
+        try:
+            with safe_logs(), _plain_warnings():
+                app()
+        except HfEssError as error:
+            tell(f"{_error_label()}: {error}")
+            sys.exit(EXIT_ERROR)
+        except (KeyboardInterrupt, SystemExit) as ended:
+            if ending.terminated:
+                tell("terminated")
+                sys.exit(EXIT_TERMINATED)
+            if isinstance(ended, SystemExit) and ended.code != EXIT_INTERRUPTED:
+                raise
+            tell("interrupted")
+            sys.exit(EXIT_INTERRUPTED)
