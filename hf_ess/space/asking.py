@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
+from hf_ess.space.background import BackgroundWork
 from hf_ess.space.jobs import OnWait, Waiting
 from hf_ess.space.measuring import OnStep, Step
 from hf_ess.space.wording import step_words, waiting_words
@@ -91,37 +90,8 @@ def followed(work: Callable[[Tell], Result]) -> Iterator[News | Done[Result]]:
         >>> [*followed(count)][-1]
         Done(result=2)
     """
-    changed = threading.Condition()
-    latest: list[News] = []
-    outcome: list[Done[Result] | BaseException] = []
-
-    def tell(news: News) -> None:
-        with changed:
-            latest[:] = [news]
-            changed.notify()
-
-    def run() -> None:
-        ended: Done[Result] | BaseException
-        try:
-            ended = Done(work(tell))
-        except BaseException as error:
-            ended = error
-        with changed:
-            outcome.append(ended)
-            changed.notify()
-
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="hf_ess visitor", daemon=True).start()
-    while True:
-        with changed:
-            changed.wait_for(lambda: latest or outcome)
-            heard, latest[:] = list(latest), []
-            ended = outcome[0] if outcome else None
-        yield from heard
-        if isinstance(ended, BaseException):
-            raise ended
-        if ended is not None:
-            yield ended
-            return
-        with changed:
-            changed.wait_for(lambda: outcome, PAUSE_SECONDS)
+    told: BackgroundWork[News, Result] = BackgroundWork(
+        work, name="hf_ess visitor", only_latest=True
+    )
+    yield from told.news(pause=PAUSE_SECONDS)
+    yield Done(told.result())

@@ -16,6 +16,7 @@ from hf_ess.analysis.analyze import DEFAULT_TOLERANCES, checked_tolerances
 from hf_ess.errors import CancelledError, LimitError
 from hf_ess.progress import Progress
 from hf_ess.report import ESSReport
+from hf_ess.space.background import BackgroundWork
 from hf_ess.space.catalog import Catalog, CatalogModel
 from hf_ess.space.limits import Limits
 from hf_ess.space.models_in_use import ModelInUse, ModelsInUse, free_memory
@@ -240,42 +241,14 @@ def stream(
     Raises:
         HfEssError: what `Measurer.measure` raises.
     """
-    ended = threading.Event()
     wanted = cancel or threading.Event()
-    steps: list[Step] = []
-    outcome: list[ESSReport | BaseException] = []
-    news = threading.Condition()
-
-    def told(step: Step) -> None:
-        with news:
-            steps.append(step)
-            news.notify()
-
-    def run() -> None:
-        try:
-            outcome.append(measurer.measure(request, told, wanted))
-        except BaseException as error:
-            outcome.append(error)
-        with news:
-            ended.set()
-            news.notify()
-
-    thread = threading.Thread(target=run, name="hf_ess measurement", daemon=True)
-    thread.start()
+    work: BackgroundWork[Step, ESSReport] = BackgroundWork(
+        lambda tell: measurer.measure(request, tell, wanted), name="hf_ess measurement"
+    )
     try:
-        while True:
-            with news:
-                news.wait_for(lambda: steps or ended.is_set())
-                ready, steps[:] = list(steps), []
-                over = ended.is_set()
-            yield from ready
-            if over:
-                break
+        yield from work.news()
     finally:
-        if not ended.is_set():
+        if not work.is_over:
             wanted.set()
-        thread.join()
-    result = outcome[0]
-    if isinstance(result, BaseException):
-        raise result
-    yield result
+        work.wait()
+    yield work.result()
