@@ -8,13 +8,20 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test package coverage oldest lint typecheck docs site benchmark benchmark-check performance paper clean
+.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
 
 test: $(VENV)/.dev lint typecheck
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# More random models than `make test` tries, with a table of what happened to them.
+FUZZ_CASES ?= 2000
+FUZZ_SEED ?= 0
+fuzz: $(VENV)/.dev
+	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n 2 --dist worksteal \
+		tests/reliability/fuzzing/test_random_models.py --write-reliability build/fuzz.json
 
 package: $(VENV)/.dev
 	$(BIN)/python .ci/check_package.py

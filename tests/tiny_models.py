@@ -101,6 +101,11 @@ def build_tiny(
     return model.eval()
 
 
+def tiny_config(model_type: str) -> PreTrainedConfig:
+    """The configuration of the tiny model of a type."""
+    return _causal_config(model_type, {})
+
+
 def tiny_input_ids(
     model: nn.Module, batch: int = 1, length: int = 23, seed: int = 0
 ) -> torch.LongTensor:

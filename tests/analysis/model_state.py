@@ -18,7 +18,7 @@ def state_of(model):
         "training": [module.training for module in model.modules()],
         "hooks": hooks,
         "gradients": [weight.requires_grad for weight in model.parameters()],
-        "implementation": model.config._attn_implementation,
+        "implementation": getattr(getattr(model, "config", None), "_attn_implementation", None),
         "get_interface": AttentionInterface.get_interface,
         "threads": torch.get_num_threads(),
         "grad mode": torch.is_grad_enabled(),
