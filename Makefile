@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance paper clean
+.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -73,6 +73,11 @@ benchmark-check: $(VENV)/.dev
 
 performance: $(VENV)/.dev
 	$(BIN)/python benchmarks/performance_page.py
+
+# Hours; for a part alone, and for how many minutes, see --help of the script.
+mutation: $(VENV)/.dev
+	$(PIP) --editable '.[mutation]'
+	nice $(BIN)/python benchmarks/mutation_testing.py
 
 paper: $(VENV)/.runtime
 	$(BIN)/hf-ess lab reproduce all --out paper --model "$$($(BIN)/python benchmarks/smollm2.py)"
