@@ -180,9 +180,8 @@ class KeptTexts:
         """The same in a sentence, empty if there are none."""
         if not self.left_out:
             return ""
-        first = self.left_out[0]
         return (
             f"{len(self.left_out)} of {len(self.left_out) + len(self.samples)} texts could not be "
-            f"analysed and enter nothing, first {first.source}: {first.reason} "
-            "report.provenance['left_out'] names them all."
+            "analysed and enter nothing; report.provenance['left_out'] names them all. The first: "
+            f"{self.left_out[0].sentence}"
         )

@@ -51,6 +51,12 @@ class LeftOut:
     source: str
     reason: str
 
+    @property
+    def sentence(self) -> str:
+        """Both, the source once."""
+        is_named = self.reason.startswith(sentence_start(self.source))
+        return self.reason if is_named else f"{self.source}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class _Coming:
@@ -115,7 +121,7 @@ def nothing_left(left_out: Sequence[LeftOut]) -> InvalidInputError:
     """What is said where not a single text can be analysed."""
     return InvalidInputError(
         f"None of the {len(left_out)} text(s) can be analysed.",
-        causes=[f"{one.source}: {one.reason}" for one in left_out[:5]],
+        causes=[one.sentence for one in left_out[:5]],
     )
 
 

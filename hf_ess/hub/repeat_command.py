@@ -17,6 +17,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?
 # What could be more than a name in a shell, on a terminal or in Markdown is not written out.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +-]*")
 _LAYER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_ENDING = re.compile(r"\.(?:jsonl|txt|parquet)(?:\.gz)?$", re.IGNORECASE)
 _DEVICE = re.compile(r"([a-z]+)(?::\d+)?")
 
 
@@ -83,8 +84,28 @@ def _files(report: ESSReport) -> Iterator[str]:
     if own is not None:
         yield from ("--samples", str(own))
         return
+    dataset = report.provenance.get("dataset")
+    if isinstance(dataset, dict):
+        yield from _dataset(dataset)
+        return
     for number in range(1, len(report.samples) + 1):
         yield from ("--file", "text.txt" if len(report.samples) == 1 else f"text-{number}.txt")
+
+
+def _dataset(dataset: dict[str, Any]) -> Iterator[str]:
+    """The files of a dataset, by names that stand for them, and which of its texts were taken."""
+    files = dataset.get("files")
+    endings = [_ENDING.search(str(file)) for file in files] if isinstance(files, list) else []
+    for number, ending in enumerate(endings, start=1):
+        name = "texts" if len(endings) == 1 else f"texts-{number}"
+        yield from ("--dataset", f"{name}{ending[0].lower() if ending else '.jsonl'}")
+    column = dataset.get("column")
+    if isinstance(column, str) and _LAYER_NAME.fullmatch(column):
+        yield from ("--column", column)
+    for option in ("samples", "shuffle"):
+        number = dataset.get(option)
+        if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+            yield from (f"--{option}", str(number))
 
 
 def _options(report: ESSReport) -> Iterator[str]:
@@ -106,10 +127,17 @@ def _options(report: ESSReport) -> Iterator[str]:
     # Where singular values are kept, every block is decomposed.
     if settings.get("accuracy") == "exact" or settings.get("keep_singular_values") is True:
         yield from ("--accuracy", "exact")
-    batch_size = settings.get("batch_size")
-    if isinstance(batch_size, int) and batch_size > 1:
-        yield from ("--batch-size", str(batch_size))
+    yield from _handling_options(report, settings)
     yield from _loading_options(report)
+
+
+def _handling_options(report: ESSReport, settings: dict[str, Any]) -> Iterator[str]:
+    for option in ("batch_size", "max_length"):
+        number = settings.get(option)
+        if isinstance(number, int) and number > 1:
+            yield from (f"--{option.replace('_', '-')}", str(number))
+    if report.provenance.get("left_out"):
+        yield "--leave-out-failing"
 
 
 def _loading_options(report: ESSReport) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 
@@ -69,6 +70,39 @@ def test_run_again_it_gives_the_same_report(
     asked, found = (each.provenance["settings"] for each in (report, again))
     assert found == asked
     assert again.fingerprint() == report.fingerprint()
+
+
+@pytest.mark.filterwarnings("ignore:1 of 6 texts")
+def test_texts_of_a_dataset_are_asked_for_as_one(llama_folder, run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [{"id": "a", "words": some_text(20 + n, seed=n)} for n in range(8)]
+    lines[5]["words"] = lines[7]["words"] = "w5"
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = [
+        *("--dataset", "texts.jsonl", "--column", "words", "--samples", "6", "--max-length", "22"),
+        "--leave-out-failing",
+    ]
+    status, _, err = run_command("analyze", llama_folder, *options, "--out", "r", "--no-plots")
+    assert status == 0, err
+    report = ESSReport.load("r")
+    assert len(report.samples) == 5
+    words = words_of(repeat_command(report, repo_id="user/model"))
+    assert " ".join(options[:6]) in " ".join(words)
+    assert "--file" not in words
+    status, _, err = run_command(
+        "analyze", llama_folder, *words[3:], "--out", "again", "--no-plots"
+    )
+    assert status == 0, err
+    assert ESSReport.load("again").fingerprint() == report.fingerprint()
+
+
+@pytest.mark.parametrize("column", ["$(rm)", "a b", 7])
+def test_a_dataset_writes_nothing_but_names(column):
+    dataset = {"files": ["x; rm -rf.TXT.gz", "\x1b[31m"], "column": column, "samples": "9"}
+    report = make_report(provenance={"model": "org/model", "dataset": dataset})
+    words = words_of(repeat_command(report))
+    assert words[3:7] == ["--dataset", "texts-1.txt.gz", "--dataset", "texts-2.jsonl"]
+    assert words[7] == "--positions"
 
 
 def test_kept_singular_values_are_repeated_as_exact(llama_folder):

@@ -146,7 +146,7 @@ def test_texts_that_cannot_be_read_are_left_out_by_name(tokenizer, tmp_path, tri
         hf_ess.analyze(model, [read[0], read[2]], tokenizer, progress=False)
     with pytest.raises(hf_ess.InvalidInputError, match=r"^Line 5 of .* no text that can be writ"):
         hf_ess.analyze(model, [read[0], read[4]], tokenizer, progress=False)
-    with pytest.warns(UserWarning, match=r"4 of 6 texts .*, first line 2 of .*texts\.jsonl"):
+    with pytest.warns(UserWarning, match=r"4 of 6 texts .* The first: Line 2 of .* is empty\.$"):
         report = hf_ess.analyze(model, read, tokenizer, progress=False, leave_out_failing=True)
     places = [one["text"].partition(" of ")[0] for one in report.provenance["left_out"]]
     assert places == ["line 2", "line 3", "line 5", "line 6"]
