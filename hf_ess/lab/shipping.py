@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.lab.results import RunResult
-from hf_ess.report.files import translated_errors
+from hf_ess.report.files import temporary_name, translated_errors
 from hf_ess.shipped import MODEL, RESULTS, RUN
 from hf_ess.synthetics import TrainedCheckpoint
 from hf_ess.synthetics.checkpoints import CONFIG_OF_RUN
@@ -40,9 +40,15 @@ def as_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -
     results = {key: value for key, value in result.numbers.items() if key != CONFIG_OF_RUN}
     results["command"] = f"hf-ess lab train {RUN} --out FOLDER"
     with translated_errors(place):
-        shutil.copytree(result.folder / MODEL, place)
-        for name, record in ((RUN, config), (RESULTS, results)):
-            _write(place / name, record)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = temporary_name(place.parent, place.name)
+        try:
+            shutil.copytree(result.folder / MODEL, aside)
+            for name, record in ((RUN, config), (RESULTS, results)):
+                _write(aside / name, record)
+            aside.rename(place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return TrainedCheckpoint.read(place)
 
 

@@ -166,7 +166,6 @@ class Modulation:
             OutputPathError: the path cannot be written.
         """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
         replace_together(target.parent, {target.name: text.encode()})
         return target

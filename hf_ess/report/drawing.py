@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.report.files import translated_errors
+from hf_ess.report.folders import replace_file
 from hf_ess.report.text import shortened
 from hf_ess.report.token_labels import (
     FONT,
@@ -148,11 +150,18 @@ def write_tokens(upper: Axes, lower: Axes, tokens: list[str], positions: NDArray
 
 
 def _write(figure: Figure, path: Path) -> None:
+    """Whole or not at all: an earlier file there stays until the new one is complete."""
+    import matplotlib
+
+    suffix = path.suffix or f".{matplotlib.rcParams['savefig.format']}"
+    drawn = BytesIO()
     try:
-        with translated_errors(path.parent):
-            figure.savefig(path)
+        figure.savefig(drawn, format=suffix[1:])
     except ValueError as error:
         raise InvalidInputError(
             f"Cannot write a figure to {str(path)!r}: {error}",
             fix="Use a name that ends in .png, .svg or .pdf.",
         ) from error
+    with translated_errors(path.parent):
+        path.parent.stat()
+    replace_file(path.with_suffix(suffix), drawn.getvalue())

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -57,8 +57,13 @@ def replace_file(path: Path, data: bytes) -> None:
         for left in path.parent.glob(f".{path.name}.*.tmp"):
             left.unlink()
         aside = temporary_name(path.parent, path.name)
-        write_durably(aside, data)
-        os.replace(aside, path)
+        try:
+            write_durably(aside, data)
+            os.replace(aside, path)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink()
+            raise
 
 
 def _lock(file: IO[str], folder: Path, doing: str) -> None:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from hf_ess.errors import InvalidInputError
 from hf_ess.report import ESSReport
+from hf_ess.report.files import translated_errors
 from hf_ess.report.publication import published
 from hf_ess.space.links import KEY
 
@@ -54,8 +55,10 @@ class Downloads:
         with self._lock:
             target = self.folder / key / f"hf-ess-{key[:8]}.zip"
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write([published(each, include_text=True) for each in reports.values()], target)
+                with translated_errors(self.folder):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shown = [published(each, include_text=True) for each in reports.values()]
+                    _write(shown, target)
             self._oldest_first.pop(key, None)
             self._oldest_first[key] = None
             self._forget_oldest()

@@ -229,42 +229,6 @@ def raise_full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("existing", [True, False])
-def test_a_full_disk_leaves_the_old_report(report, tmp_path, monkeypatch, existing):
-    folder = tmp_path / "report"
-    if existing:
-        make_report().save(folder)
-    before = {path.name: path.read_bytes() for path in folder.glob("*")}
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", raise_full)
-        with pytest.raises(OutputPathError, match="No space left") as caught:
-            report.save(folder)
-    assert isinstance(caught.value, OSError)
-    assert {path.name: path.read_bytes() for path in folder.glob("*")} == before
-
-
-@pytest.mark.parametrize(
-    ("existing", "failing"), [(False, 1), (False, 2), (True, 1), (True, 2), (True, 3), (True, 4)]
-)
-def test_a_failing_rename_leaves_the_old_report(report, tmp_path, monkeypatch, existing, failing):
-    if existing:
-        make_report().save(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    calls = []
-    replace = os.replace
-
-    def sometimes(*arguments):
-        calls.append(arguments)
-        if len(calls) == failing:
-            raise OSError(errno.EACCES, "Permission denied")
-        replace(*arguments)
-
-    monkeypatch.setattr(os, "replace", sometimes)
-    with pytest.raises(OutputPathError, match="Permission denied"):
-        report.save(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
 def test_a_file_in_the_place_of_the_folder(report, tmp_path):
     (tmp_path / "file").write_text("x")
     for call in (report.save, report.plot_all, check_writable):
