@@ -238,6 +238,9 @@ def factored_error(future: Factor, past: Factor, *, steps: int) -> Tensor:
 
     Where transitions mix columns, rounding errors may grow faster than what they sit on (a mode
     that grows, and that no input reaches). Then the noise that went along says how large they are.
+
+    Not covered is what the product of decays loses below 2**-1022 within a stretch: 1e-308 of the
+    largest write or read, which shows only where that is larger by 1e290 than the whole block.
     """
     width = future.rows.shape[-1]
     if future.noise.shape[-2] == 0:
