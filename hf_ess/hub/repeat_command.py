@@ -103,9 +103,9 @@ def _dataset(dataset: dict[str, Any]) -> Iterator[str]:
     if isinstance(column, str) and _LAYER_NAME.fullmatch(column):
         yield from ("--column", column)
     for option in ("samples", "shuffle"):
-        number = dataset.get(option)
-        if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
-            yield from (f"--{option}", str(number))
+        value = dataset.get(option)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            yield from (f"--{option}", str(value))
 
 
 def _options(report: ESSReport) -> Iterator[str]:
