@@ -169,7 +169,7 @@ class Recorder:
         """Hands what other adapters record of a module to `take` instead of the sink.
 
         For an adapter that knows what becomes of their operators inside of the module, and
-        records the result under its own `mixer`.
+        records the result under its own `mixer`; until the context is left, for `module` alone.
         """
         self._composed[id(module)] = mixer, take
         try:
@@ -219,7 +219,18 @@ class Recorder:
         output_offset: Tensor | None = None,
         scope: str = CORE,
     ) -> None:
-        """Hands an operator to the sink; inputs, outputs, gate and offset are `[B, G, L, C]`."""
+        """Hands an operator to the sink.
+
+        Args:
+            module: the mixer.
+            mixer: its family.
+            operator: M, `[B, G, L, L]`.
+            inputs: u, `[B, G, L, C]`.
+            outputs: what the layer computed, `[B, G, L, C]`.
+            output_gate: factor on `M u` inside of the layer, `[B, G, L, C]`; None for one.
+            output_offset: what the layer adds after that, `[B, G, L, C]`; None for zero.
+            scope: "core", or "mixer" if M includes the convolution and gates around it.
+        """
         composer, take = self._composed.get(id(module), (mixer, None))
         if take is not None and not mixer.startswith(composer):
             take(
@@ -250,7 +261,13 @@ class Recorder:
             self.sink(layer)
 
     def refuse(self, module: nn.Module, *, mixer: str, reason: str) -> None:
-        """Notes that a mixer ran whose operator cannot be had, and why."""
+        """Notes that a mixer ran whose operator cannot be had.
+
+        Args:
+            module: the mixer.
+            mixer: its family.
+            reason: why, in words.
+        """
         name, index, _ = self._number(module)
         self.refused.append(RefusedLayer(name, index, mixer, reason))
 

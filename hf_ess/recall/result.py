@@ -75,7 +75,12 @@ class TokenGroup:
 
     @classmethod
     def of(cls, name: str, scored: ScoredTokens, chosen: NDArray[np.bool_]) -> TokenGroup:
-        """The chosen tokens `[T]`.
+        """The chosen tokens.
+
+        Args:
+            name: what they have in common.
+            scored: all T tokens with their losses.
+            chosen: bool `[T]`.
 
         The standard error is that of a ratio of totals over clusters: `sum_c (S_c - m n_c)^2
         C / (C - 1) / n^2`, the root of it, over C stretches with n_c tokens of total loss S_c.

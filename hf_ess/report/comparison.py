@@ -170,6 +170,11 @@ class Comparison:
     ) -> str:
         """Tables as plain text: the reports, every metric, and one metric by layer or by depth.
 
+        Args:
+            width: of lines, in characters.
+            metric: of the last table, "entropy" or a tolerance.
+            by: "layer", "depth", "position", or "model" for no such table.
+
         Raises:
             InvalidInputError: the metric or `by` is unknown.
             NotComparableError: positions are not the same places in these reports.
@@ -186,6 +191,11 @@ class Comparison:
         metric: Metric = ENTROPY,
     ) -> Figure:
         """Draw all reports in one figure; with a path also write it there.
+
+        Args:
+            kind: "layer", "depth" (relative, for models of different depth) or "position".
+            path: of the file (PNG, SVG or PDF by its ending), None for none.
+            metric: "entropy" or one of the tolerances.
 
         Raises:
             InvalidInputError: the kind or the metric is unknown.

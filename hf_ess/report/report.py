@@ -224,6 +224,13 @@ class ESSReport:
     ) -> ESSReport:
         """Read the report that `push_to_hub` published in a repository of the Hub.
 
+        Args:
+            repo_id: `user/model`.
+            revision: branch, tag or commit; None for main.
+            folder: where in the repository.
+            repo_type: "model", "dataset" or "space".
+            token: of the Hub; None for the one of `hf auth login` or HF_TOKEN.
+
         Raises:
             HubError: there is no such repository, revision or report, or no connection.
             ReportError: the report is damaged, or was written by a newer hf_ess.
@@ -299,6 +306,12 @@ class ESSReport:
         metric: Metric = ENTROPY,
     ) -> Figure:
         """Draw the report; with a path also write it there (PNG, SVG or PDF by its ending).
+
+        Args:
+            kind: "heatmap", layers by positions; "profile", averages of layers with their range
+                over heads; "positions", total ESS by position.
+            path: of the file, None for none.
+            metric: "entropy" or one of the tolerances.
 
         Raises:
             InvalidInputError: the kind or the metric is unknown.

@@ -50,7 +50,14 @@ class Reproduction:
     def of(
         cls, experiment: Experiment, scale: Scale, rows: pd.DataFrame, provenance: Mapping[str, Any]
     ) -> Reproduction:
-        """Judged by rows as they are in a file, so that what is read says the same."""
+        """Judged by rows as they are in a file, so that what is read says the same.
+
+        Args:
+            experiment: which.
+            scale: how large.
+            rows: tidy measurements.
+            provenance: command, versions, machine, seconds.
+        """
         import pandas as pd
 
         kept = pd.read_csv(io.StringIO(_written(rows)))
