@@ -169,7 +169,12 @@ class Recorder:
         """Hands what other adapters record of a module to `take` instead of the sink.
 
         For an adapter that knows what becomes of their operators inside of the module, and
-        records the result under its own `mixer`; until the context is left, for `module` alone.
+        records the result under its own `mixer`.
+
+        Args:
+            module: of which operators are taken, until the context is left.
+            mixer: the adapter's own, whose operators go to the sink as ever.
+            take: called with what another adapter would have recorded.
         """
         self._composed[id(module)] = mixer, take
         try:

@@ -146,3 +146,13 @@ def _named(name: str, described: Any) -> Any:
         if name in names:
             return names[name]
     return find(known.get(name, name))
+
+
+def methods(described: type) -> dict[str, Any]:
+    """The public methods that a class defines and describes itself, not those that it overrides."""
+    own = {
+        name: inspect.unwrap(getattr(member, "__func__", member))
+        for name, member in vars(described).items()
+        if not name.startswith("_")
+    }
+    return {name: made for name, made in own.items() if inspect.isfunction(made) and made.__doc__}

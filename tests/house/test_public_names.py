@@ -14,6 +14,7 @@ from house.public_names import (
     documentable,
     find,
     linked_names,
+    methods,
     parameters,
     raised_errors,
     said_errors,
@@ -22,17 +23,22 @@ from house.public_names import (
 
 import hf_ess
 
-DOCUMENTED = list(site_names().documented())
-CODE = documentable(DOCUMENTED)
-ROOMS = ("reduce", "recall", "modulation", "lab", "synthetics", "training", "report", "hub")
-# Names of things that are not written in Python: a group of entry points, files.
-NO_CODE = {"hf_ess.adapters", "hf_ess.yaml"}
-DOTTED = re.compile(r"`((?:hf_ess|model_adapters)(?:\.\w+)+)(?:\(.*?\))?`")
-
 
 def is_error(name: str) -> bool:
     found = find(name)
     return inspect.isclass(found) and issubclass(found, Exception | Warning)
+
+
+DOCUMENTED = list(site_names().documented())
+CODE = documentable(DOCUMENTED)
+ROOMS = ("reduce", "recall", "modulation", "lab", "synthetics", "training", "report", "hub")
+# Methods of operators have few arguments, of which their base class tells.
+USERS = [name for name in CODE if not name.startswith("hf_ess.operators.") and not is_error(name)]
+# What a sentence with the names in it can tell.
+FEW = 2
+# Names of things that are not written in Python: a group of entry points, files.
+NO_CODE = {"hf_ess.adapters", "hf_ess.yaml"}
+DOTTED = re.compile(r"`((?:hf_ess|model_adapters)(?:\.\w+)+)(?:\(.*?\))?`")
 
 
 def test_every_name_of_hf_ess_is_documented():
@@ -59,6 +65,17 @@ def test_every_argument_is_described_and_no_other(name):
     assert inspect.getdoc(found)
     if not is_error(name):
         assert described_parameters(found) == parameters(found)
+
+
+@pytest.mark.parametrize("name", [name for name in USERS if inspect.isclass(find(name))])
+def test_methods_describe_their_arguments(name):
+    for made in methods(find(name)).values():
+        taken = parameters(made) - {"self", "cls"}
+        described = described_parameters(made)
+        assert described <= taken, made
+        assert described == taken or (not described and len(taken) <= FEW), made
+        ours = {error for error in raised_errors(made) if issubclass(error, hf_ess.HfEssError)}
+        assert not [error for error in ours if not issubclass(error, tuple(said_errors(made)))]
 
 
 @pytest.mark.parametrize("name", CODE)
