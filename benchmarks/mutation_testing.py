@@ -82,7 +82,12 @@ PARTS = (
             "hub/yaml_text.py",
             "hub/yaml_tree.py",
         ),
-        ("hub/test_card_text.py", "hub/test_front_matter.py", "hub/test_model_index_entry.py"),
+        (
+            "hub/test_card_text.py",
+            "hub/test_card_notes.py",
+            "hub/test_front_matter.py",
+            "hub/test_model_index_entry.py",
+        ),
         digits="7",
         without="megabyte or others_insert or data_written",
     ),
