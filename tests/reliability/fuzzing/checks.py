@@ -225,21 +225,20 @@ def _check_spectra(choices: Choices, layer: LayerESS, record: Recorded, fail: Fa
     for row, sample in enumerate(record.samples):
         for block in truth.some_blocks(layer, sample, record.dense[row], window, random):
             blocks += 1
-            problems = {
-                "entropy": truth.entropy_problem(layer, block),
-                "attainable": truth.attainable_problem(layer, block, window),
-                "tolerance": next(
-                    filter(
-                        None,
-                        (
-                            truth.count_problem(layer, block, tolerance, relative)
-                            for tolerance in layer.tolerances
-                        ),
-                    ),
-                    "",
-                ),
-            }
-            for check, problem in problems.items():
+            for check, problem in _problems(layer, block, window, relative).items():
                 if problem:
                     raise fail(check, f"{layer.name} ({layer.mixer}, {layer.method}): {problem}")
     return blocks
+
+
+def _problems(
+    layer: LayerESS, block: truth.Block, window: tuple[int, int] | None, relative: bool
+) -> dict[str, str]:
+    """What each check says of a block, empty where nothing is wrong."""
+    counts = (truth.count_problem(layer, block, tau, relative) for tau in layer.tolerances)
+    return {
+        "entropy": truth.entropy_problem(layer, block),
+        "attainable": truth.attainable_problem(layer, block, window),
+        "values": truth.values_problem(layer, block),
+        "tolerance": next(filter(None, counts), ""),
+    }

@@ -87,6 +87,7 @@ PLANTED = {
     "entropy": _last(lambda layer: layer.entropy_ess, lambda x: x * 1.001),
     "tolerance": _last(_counts, lambda x: x + 40),
     "attainable": _last(lambda layer: layer.attainable_by_group, lambda x: x + 1),
+    "values": _last(lambda layer: layer.largest_singular_value, lambda x: x * 1.001),
     "residual": _last(lambda layer: layer.residual, lambda x: x * 2 + 1e-9),
     "verified": _reported(_unverified),
     "missing": _reported(lambda report: report.layers.pop()),

@@ -67,6 +67,23 @@ def entropy_problem(layer: LayerESS, block: Block) -> str:
     return f"entropy-ESS {found!r} at {block.place}, the SVD gives {true!r} +- {slack:.1e}"
 
 
+def values_problem(layer: LayerESS, block: Block) -> str:
+    """What is wrong with the singular values that a report holds, empty if nothing is."""
+    errors = _errors(layer, block)
+    largest = float(layer.largest_singular_value[block.place])
+    if not math.isnan(largest) and abs(largest - block.values[0]) > errors[0]:
+        return f"largest singular value {largest!r} at {block.place}, not {block.values[0]!r}"
+    if layer.singular_values is None:
+        return ""
+    kept = layer.singular_values[block.place].astype(np.float64)
+    width = max(len(kept), len(block.values))
+    found, true = (np.pad(row, (0, width - len(row))) for row in (kept, block.values))
+    # They are kept in float32, which knows no number below this one.
+    room = np.pad(errors, (0, width - len(errors))) + true * 2.0**-23 + 2.0**-149
+    wrong = np.abs(found - true) > room
+    return f"{wrong.sum()} singular values at {block.place} are off" if wrong.any() else ""
+
+
 def _errors(layer: LayerESS, block: Block) -> np.ndarray:
     """How far each singular value may be from the true one."""
     bound = float(layer.error_bound[block.place])
