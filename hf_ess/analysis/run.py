@@ -214,7 +214,8 @@ class AnalysisRun:
 
     def _work(self) -> str:
         options = (self.settings, self.layers, self.batch_size, self.scope, self.positions)
-        return digest_of(self.model, [sample.ids for sample in self.samples], options)
+        handling = (self.corpus.leave_out, self.corpus.checkpoint)
+        return digest_of(self.model, [sample.ids for sample in self.samples], (*options, *handling))
 
     def _length(self, batch: list[int]) -> int:
         return self.samples[batch[0]].length
