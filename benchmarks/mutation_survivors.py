@@ -70,11 +70,17 @@ def _reason(survivor: dict[str, Any], known: dict[str, Any]) -> str:
 
 def _only_words(removed: str, added: str) -> bool:
     """Whether nothing but a sentence was changed."""
+    if _sentence_left_out(removed) == added:
+        return True
     if STRING.sub('""', removed) != STRING.sub('""', added):
         return False
     before, after = STRING.findall(removed), STRING.findall(added)
     changed = [old for old, new in zip(before, after, strict=True) if old != new]
     return all(len(text.split()) >= LEAST_WORDS for text in changed)
+
+
+def _sentence_left_out(code: str) -> str:
+    return re.sub(r"^(raise \w+\()" + STRING.pattern + r"\)$", r"\1None)", code)
 
 
 def _without_hints(code: str) -> str:

@@ -192,9 +192,21 @@ def _deselecting(part: Part) -> list[str]:
     return ["-k", f"not ({part.without})"] if part.without else []
 
 
-def run(part: Part, folder: Path, seconds: float | None) -> None:
-    """Tries the mutants of a part, one process forked for each, those with quick tests first."""
-    chosen = [f"*__mutmut_*[{part.digits}]"] if part.digits else []
+def open_survivors(part: Part, folder: Path) -> list[str]:
+    """Mutants that survived in the folder and are not explained."""
+    survivors = gathered(part, folder)["survivors"]
+    return [one["mutant"] for one in survivors if not one["reason"]]
+
+
+def run(part: Part, folder: Path, chosen: Sequence[str], seconds: float | None) -> None:
+    """Tries mutants of a part, one process forked for each, those with quick tests first.
+
+    Args:
+        part: with tests that pass.
+        folder: prepared.
+        chosen: names or patterns of mutants, all if empty.
+        seconds: after which no more are tried.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     mutmut = str(Path(sys.executable).parent / "mutmut")
     running = subprocess.Popen(
@@ -253,6 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help="names of parts; all of them by default")
     parser.add_argument("--gather", action="store_true", help="run nothing, gather again")
+    parser.add_argument(
+        "--survivors", action="store_true", help="only try again what survived unexplained"
+    )
     parser.add_argument("--work", type=Path, default=WORK, help="where to work, and to go on")
     parser.add_argument(
         "--minutes", type=float, help="for a part; what was tried until then counts"
@@ -263,8 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         folder = folder_of(part, given.work)
         if not given.gather:
+            chosen = [f"*__mutmut_*[{part.digits}]"] if part.digits else []
+            if given.survivors:
+                chosen = open_survivors(part, folder)
             prepared(part, folder)
-            run(part, folder, given.minutes and 60 * given.minutes)
+            if chosen or not given.survivors:
+                run(part, folder, chosen, given.minutes and 60 * given.minutes)
         result = record([gathered(part, folder)])
         RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         PAGE.write_text(page_of(result), encoding="utf-8")

@@ -20,6 +20,8 @@ def scripts(load_script):
     [
         ('f("It is not so.")', 'f("it is not so.")', "words of a message"),
         ('f("tags")', 'f("TAGS")', ""),
+        ('raise Error("It is not so.")', "raise Error(None)", "words of a message"),
+        ("raise Error(name)", "raise Error(None)", ""),
         (HINT, HINT.replace('"Do this instead."', "None"), "hints of an error"),
         (HINT, HINT.replace(' fix="Do this instead.",', ""), "hints of an error"),
         (HINT, HINT.replace("ValueError", "None"), ""),
