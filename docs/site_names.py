@@ -22,6 +22,7 @@ class ApiPage:
         packages: their public names are here.
         homes: names of `hf_ess` that are defined below these are here, too.
         first: the name with which most readers begin.
+        of_classes: functions do not stand before classes.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ApiPage:
     packages: tuple[str, ...] = ()
     homes: tuple[str, ...] = ()
     first: str = ""
+    of_classes: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -45,7 +47,9 @@ class ApiPage:
             for name in public_names(package)
         ]
         first = [self.first] if self.first else []
-        return list(dict.fromkeys([*first, *below, *own]))
+        verbs = [name for name in (*below, *own) if name.rpartition(".")[2].islower()]
+        lead = first if self.of_classes else [*first, *verbs]
+        return list(dict.fromkeys([*lead, *below, *own]))
 
 
 PAGES = (
@@ -109,7 +113,14 @@ PAGES = (
         ),
         homes=("model_adapters",),
     ),
-    ApiPage("operators", "Operators", "What a mixer applied.", packages=("hf_ess.operators",)),
+    ApiPage(
+        "operators",
+        "Operators",
+        "What a mixer applied.",
+        packages=("hf_ess.operators",),
+        first="hf_ess.operators.LinearOperator",
+        of_classes=True,
+    ),
     ApiPage(
         "errors",
         "Errors and warnings",
