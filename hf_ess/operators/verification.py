@@ -7,15 +7,16 @@ from torch import Tensor
 
 from hf_ess.errors import InvalidTypeError
 
-# Relative to max |y|: this much is left between the exact operator and a layer that computes it in
-# its own precision. Half precision has three bits more than bfloat16. Layers of float64 models
-# often compute their softmax in float32 all the same.
+# Half precision has three bits more than bfloat16. Layers of float64 models often compute their
+# softmax in float32 all the same.
 RESIDUAL_BOUNDS: dict[torch.dtype, float] = {
     torch.float64: 1e-6,
     torch.float32: 1e-4,
     torch.float16: 2.5e-3,
     torch.bfloat16: 2e-2,
 }
+"""Relative to max |y|, what may be left between an operator and a layer that computes it in its own
+precision; see `hf_ess.operators.residual_bound`."""
 
 
 def residual_bound(dtype: torch.dtype) -> float:

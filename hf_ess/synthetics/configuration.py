@@ -16,6 +16,7 @@ ROTARY = ("LA", "SA")
 # Mixers without a state of fixed size.
 STATELESS = ("SA", "Hyena")
 MIXERS = (*HEADED, "S6", "Mamba", "Hyena")
+"""The mixers that a `SyntheticConfig` may name."""
 WHOLE = (
     *("vocab_size", "hidden_size", "num_attention_heads", "state_size", "decay_rank"),
     *("conv_kernel", "filter_width", "filter_length"),

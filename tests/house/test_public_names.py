@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
@@ -27,6 +29,12 @@ import hf_ess
 def is_error(name: str) -> bool:
     found = find(name)
     return inspect.isclass(found) and issubclass(found, Exception | Warning)
+
+
+def targets_of(statement: ast.stmt) -> list[ast.expr]:
+    if isinstance(statement, ast.AnnAssign):
+        return [statement.target]
+    return statement.targets if isinstance(statement, ast.Assign) else []
 
 
 DOCUMENTED = list(site_names().documented())
@@ -57,6 +65,21 @@ def test_every_name_of_a_room_is_documented_once(room):
         places = [place for place in DOCUMENTED if find(place) is found]
         assert len(places) == 1, name
         assert places[0] in (f"hf_ess.{name}", f"hf_ess.{room}.{name}")
+
+
+@pytest.mark.parametrize("name", sorted(set(DOCUMENTED) - set(CODE)))
+def test_constants_are_described(name):
+    constant = name.rpartition(".")[2]
+    described = [
+        following.value
+        for file in (ROOT / "hf_ess").rglob("*.py")
+        if constant in (text := file.read_text(encoding="utf-8"))
+        for one, following in pairwise(ast.parse(text).body)
+        if constant in (ast.unparse(target) for target in targets_of(one))
+        and isinstance(following, ast.Expr)
+    ]
+    assert len(described) == 1
+    assert isinstance(ast.literal_eval(described[0]), str)
 
 
 @pytest.mark.parametrize("name", CODE)

@@ -13,7 +13,6 @@ from hf_ess.lab.paper.modulation import StateModulation
 from hf_ess.lab.paper.regularizer import Regularizer
 from hf_ess.lab.values import check_names
 
-# In the paper's order.
 EXPERIMENTS: dict[str, Experiment] = {
     one.name: one
     for one in (
@@ -27,6 +26,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         StateModulation(),
     )
 }
+"""The experiments of the paper by name, in its order: what `hf_ess.lab.reproduce` takes."""
 
 
 def experiment_named(name: str) -> Experiment:

@@ -13,8 +13,9 @@ from hf_ess.training.initialization.models import Builder
 from hf_ess.training.initialization.result import InitializationProbe
 from hf_ess.training.initialization.run import ProbeRun
 
-# 2^0, 2^5, 2^10 and 2^14, between which the paper's curves turn.
 ALPHAS = (1.0, 32.0, 1024.0, 16384.0)
+"""What decay rates are divided by: 2^0, 2^5, 2^10 and 2^14, between which the paper's curves turn;
+`hf_ess.probe_initialization` tries them."""
 
 
 def probe_initialization(
