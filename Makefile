@@ -41,7 +41,8 @@ PYTHON_OLDEST ?= python3.10
 OLDEST_TESTS ?= tests/test_metrics.py tests/spectra tests/operators tests/operators_recurrent tests/analysis \
 	tests/jacobian tests/conformance tests/loading tests/report
 oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/python -m pytest -p older_transformers -n 2 --dist worksteal $(OLDEST_TESTS)
+	$(OLDEST)/bin/python -m pytest -p older_transformers -n 2 --dist worksteal \
+		-W "ignore:.click.utils:DeprecationWarning" $(OLDEST_TESTS)
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
