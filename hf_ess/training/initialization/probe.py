@@ -15,7 +15,7 @@ from hf_ess.training.initialization.run import ProbeRun
 
 ALPHAS = (1.0, 32.0, 1024.0, 16384.0)
 """What decay rates are divided by: 2^0, 2^5, 2^10 and 2^14, between which the paper's curves turn;
-`hf_ess.probe_initialization` tries them."""
+what to try as the `alphas` of `hf_ess.probe_initialization`."""
 
 
 def probe_initialization(
