@@ -162,7 +162,9 @@ def test_sizes_that_do_not_do(model, students) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])
 def test_a_state_size_that_is_none(model, size) -> None:
-    with pytest.raises((hf_ess.InvalidInputError, hf_ess.InvalidTypeError), match="state_size must be"):
+    with pytest.raises(
+        (hf_ess.InvalidInputError, hf_ess.InvalidTypeError), match="state_size must be"
+    ):
         smaller_layer(model, 0, size)
 
 
