@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -36,7 +37,7 @@ ARRAYS_NAME = "arrays.safetensors"
 MOST_JSON_BYTES = 2**30
 # What numbers and arrays that do not fit together raise.
 _CONTRADICTIONS = (
-    *(KeyError, IndexError, TypeError, ValueError, OverflowError, MemoryError),
+    *(KeyError, IndexError, TypeError, ValueError, ArithmeticError, MemoryError),
     HfEssError,
 )
 LAYER_FIELDS = (
@@ -129,7 +130,8 @@ def load_report(folder: str | os.PathLike[str]) -> ESSReport:
     content = document["content"]
     arrays = _read_arrays(source / ARRAYS_NAME, content["arrays"])
     try:
-        return _build(document["created_at"], content, arrays)
+        with np.errstate(invalid="raise", over="raise"):
+            return _build(document["created_at"], content, arrays)
     except _CONTRADICTIONS as error:
         raise ReportError(
             f"The report in {str(source)!r} contradicts itself: {error}",

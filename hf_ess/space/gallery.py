@@ -21,6 +21,7 @@ from hf_ess.report.storage import ARRAYS_NAME, JSON_NAME
 
 MOST_REPORTS = 200
 KEY_DIGITS = 32
+FILES = (JSON_NAME, ARRAYS_NAME)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # A link may name something else than what sources of the Hub still bring.
 PATIENCE_SECONDS = 20.0
@@ -97,7 +98,8 @@ def _folders(source: str) -> list[Path]:
     if not folder.is_dir():
         folder = _downloaded(source)
     found = [path.parent for path in sorted(folder.rglob(JSON_NAME))]
-    found = [each for each in found if (each / ARRAYS_NAME).is_file()]
+    # A pipe or a device of that name would never end.
+    found = [each for each in found if all((each / name).is_file() for name in FILES)]
     if not found:
         raise ReportError(f"{source!r} holds no report.")
     return found[:MOST_REPORTS]
@@ -112,11 +114,7 @@ def _downloaded(source: str) -> Path:
             place.repo_id,
             repo_type=place.repo_type,
             revision=place.revision,
-            allow_patterns=[
-                f"{inside}{below}{name}"
-                for below in ("", "*/")
-                for name in (JSON_NAME, ARRAYS_NAME)
-            ],
+            allow_patterns=[f"{inside}{below}{name}" for below in ("", "*/") for name in FILES],
         )
     return Path(snapshot, place.folder)
 
@@ -127,7 +125,7 @@ def _entry(folder: Path) -> Entry:
         content = document["content"]
         key = str(document["content_sha256"])[:KEY_DIGITS]
         title = _title(content, folder.name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(f"{folder.name} holds no report that can be read: {error}.") from error
     return Entry(key, folder, title)
 
