@@ -50,6 +50,11 @@ class _Mixer:
     measured: dict[int, tuple[Measurement, int]] = field(default_factory=dict)
 
 
+def _bound_of(mixer: _Mixer) -> float:
+    """The strictest: outputs of zero alone look as if they were computed in any dtype."""
+    return min(measurement.residual_bound for measurement, _ in mixer.measured.values())
+
+
 def _multiplicity(layer: LayerOperator) -> int:
     """How many channels have one state each; an operator that mixes channels has one for all."""
     return 1 if isinstance(layer.operator, MimoOperator) else layer.inputs.shape[-1]
@@ -116,7 +121,7 @@ class LayerCollection:
             verified=not reason,
             reason=reason,
             residual=self._residuals(mixer),
-            residual_bound=first.residual_bound,
+            residual_bound=_bound_of(mixer),
             positions=np.array(self.positions),
             entropy_ess=self._grid(mixer, lambda m: m.spectral.entropy),
             tolerance_ess={
@@ -178,7 +183,7 @@ class LayerCollection:
         if future > LARGEST_FUTURE_SHARE:
             return f"not causal: weights on future tokens reach {future:.1e} of the largest weight"
         worst = np.nanmax(self._residuals(mixer))
-        bound = measurements[0].residual_bound
+        bound = _bound_of(mixer)
         if not worst <= bound:
             return f"the rebuilt output differs from the layer's by {worst:.1e}, above {bound:.0e}"
         return ""

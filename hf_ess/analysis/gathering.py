@@ -113,6 +113,7 @@ def joined(parts: Sequence[Measurement]) -> Measurement:
         parts[0],
         spectral=SpectralMeasurement.joined([part.spectral for part in parts]),
         residual=np.maximum.reduce([part.residual for part in parts]),
+        residual_bound=min(part.residual_bound for part in parts),
         future_share=max(part.future_share for part in parts),
     )
 

@@ -19,7 +19,7 @@ from hf_ess.operators import (
     MimoOperator,
     ResidualMeter,
     future_share,
-    residual_bound,
+    residual_bound_of,
 )
 from hf_ess.operators.linear_operator import EVERYTHING, FLOAT64_BYTES
 from hf_ess.operators.recurrent import APPLIED_AT_ONCE
@@ -178,7 +178,7 @@ class OperatorMeasurer:
             capacity=capacity.numpy().astype(np.float64),
             attainable=attainable.numpy().astype(np.float64),
             residual=meter.residual().numpy(),
-            residual_bound=residual_bound(self.layer.outputs.dtype),
+            residual_bound=residual_bound_of(self.layer.outputs),
             future_share=future,
         )
 

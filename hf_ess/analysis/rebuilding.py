@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hf_ess.operators import ResidualMeter, residual_bound
+from hf_ess.operators import ResidualMeter, residual_bound_of
 from model_adapters import LayerOperator
 
 
@@ -21,7 +21,7 @@ def why_unverified(layer: LayerOperator) -> str:
     if layer.output_offset is not None:
         rebuilt = rebuilt + layer.output_offset
     meter.add(rebuilt, layer.outputs)
-    residual, bound = float(meter.residual().max()), residual_bound(layer.outputs.dtype)
+    residual, bound = float(meter.residual().max()), residual_bound_of(layer.outputs)
     if residual <= bound:
         return ""
     return (

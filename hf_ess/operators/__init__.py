@@ -36,7 +36,12 @@ from hf_ess.operators.transitions import (
     ScalarDecay,
     Transition,
 )
-from hf_ess.operators.verification import RESIDUAL_BOUNDS, ResidualMeter, residual_bound
+from hf_ess.operators.verification import (
+    RESIDUAL_BOUNDS,
+    ResidualMeter,
+    residual_bound,
+    residual_bound_of,
+)
 
 __all__ = [
     "RESIDUAL_BOUNDS",
@@ -75,6 +80,7 @@ __all__ = [
     "future_share",
     "realization",
     "residual_bound",
+    "residual_bound_of",
     "squared_distances",
     "squared_norm",
 ]

@@ -39,6 +39,29 @@ def residual_bound(dtype: torch.dtype) -> float:
     return RESIDUAL_BOUNDS[dtype]
 
 
+def residual_bound_of(outputs: Tensor) -> float:
+    """Largest residual that verifies an operator of a layer with these outputs.
+
+    It is that of their dtype; and of float32 for a layer of a float64 model that computes in
+    float32 and converts what it found, which its outputs tell: each is a number of float32.
+
+    Args:
+        outputs: what the layer computed, of any shape.
+
+    Raises:
+        InvalidTypeError: not a floating-point dtype of a layer's output.
+
+    Example:
+        >>> import torch
+        >>> from hf_ess.operators import residual_bound_of
+        >>> third = torch.ones(2, dtype=torch.float64) / 3
+        >>> residual_bound_of(third), residual_bound_of(third.float().double())
+        (1e-06, 0.0001)
+    """
+    narrow = outputs.dtype == torch.float64 and torch.equal(outputs, outputs.float().double())
+    return residual_bound(torch.float32 if narrow else outputs.dtype)
+
+
 class ResidualMeter:
     """`max |M u - y| / max |y|` for each sample, gathered over chunks of groups.
 

@@ -215,6 +215,15 @@ def test_tolerances_in_any_order(model, ids, operators):
         np.testing.assert_array_equal(found, _grid(expected))
 
 
+def test_bounds_are_those_of_the_dtype_that_a_layer_computes_in():
+    model = build_tiny("qwen3_next").double()
+    model.set_experts_implementation("eager")  # torch's own knows no float64
+    report = analyze(model, tiny_input_ids(model, length=LENGTH), positions=[9])
+    bounds = {layer.mixer: layer.residual_bound for layer in report.verified_layers}
+    # The delta rule of transformers computes in float32, whatever its model is in.
+    assert bounds == {"gated delta rule": 1e-4, "softmax attention": 1e-6}
+
+
 def test_memory_budget_does_not_change_the_values(model, ids, report):
     one_head = 4 * 8 * LENGTH**2
     frugal = analyze(model, ids, positions=POSITIONS, memory_budget=2 * one_head)

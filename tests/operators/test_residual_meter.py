@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_ess import InvalidTypeError
-from hf_ess.operators import RESIDUAL_BOUNDS, ResidualMeter, residual_bound
+from hf_ess.operators import RESIDUAL_BOUNDS, ResidualMeter, residual_bound, residual_bound_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 DENSE = torch.randn(2, 6, 5, 5, generator=GENERATOR, dtype=torch.float64).tril()
@@ -55,6 +55,17 @@ def test_rounding_of_the_outputs_shows() -> None:
         found = float(residual(EXACT.to(dtype)).max())
         assert found <= bound / 5
         assert (found > 0) == (dtype != torch.float64)
+
+
+def test_bounds_of_float64_outputs_that_were_computed_in_float32() -> None:
+    third = torch.full((2, 3), 1 / 3, dtype=torch.float64)
+    assert residual_bound_of(third) == residual_bound(torch.float64)
+    assert residual_bound_of(third.float().double()) == residual_bound(torch.float32)
+    assert residual_bound_of(third.bfloat16().float()) == residual_bound(torch.float32)
+    beyond = torch.tensor([1e300, 0.5], dtype=torch.float64)
+    assert residual_bound_of(beyond) == residual_bound(torch.float64)
+    with pytest.raises(InvalidTypeError, match=r"torch\.int64"):
+        residual_bound_of(torch.ones(2, dtype=torch.int64))
 
 
 def test_zero_outputs() -> None:

@@ -38,7 +38,7 @@ def test_gates_and_offsets_belong_to_the_output() -> None:
 @pytest.fixture
 def doubtful(monkeypatch):
     """A model of which no operator is near enough."""
-    monkeypatch.setattr("hf_ess.analysis.rebuilding.residual_bound", lambda _: -1.0)
+    monkeypatch.setattr("hf_ess.analysis.rebuilding.residual_bound_of", lambda _: -1.0)
     config = SyntheticConfig(["GLA"], vocab_size=16, hidden_size=8, num_attention_heads=2)
     return build_model(config)
 
