@@ -39,7 +39,7 @@ coverage: $(VENV)/.dev
 OLDEST := .venv-oldest
 PYTHON_OLDEST ?= python3.10
 OLDEST_TESTS ?= tests/test_metrics.py tests/spectra tests/operators tests/operators_recurrent tests/analysis \
-	tests/jacobian tests/conformance tests/loading tests/report
+	tests/jacobian tests/conformance tests/loading tests/report tests/hub
 oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest -p older_transformers -n 2 --dist worksteal \
 		-W "ignore:.click.utils:DeprecationWarning" $(OLDEST_TESTS)
@@ -48,7 +48,7 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints-oldest.txt --editable . hypothesis jsonschema psutil pytest \
-		pytest-timeout pytest-xdist scipy
+		pytest-timeout pytest-xdist scipy 'setuptools>=77'
 	touch $@
 
 lint: $(VENV)/.dev

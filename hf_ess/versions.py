@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from hf_ess.errors import MissingDependencyError
 
 # As in pyproject.toml, which pip obeys, and constraints-oldest.txt, which `make oldest` tests.
-OLDEST = {"torch": "2.6", "transformers": "5.18", "huggingface_hub": "2.0"}
+OLDEST = {"torch": "2.6", "transformers": "5.18", "huggingface_hub": "2.3"}
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
 
 
