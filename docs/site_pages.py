@@ -22,11 +22,12 @@ if str(DOCS) not in sys.path:
 from site_docstrings import linked  # noqa: E402
 from site_names import PAGES, ApiPage, place_of  # noqa: E402
 
+HOME = "README.md"
 AT_THE_ROOT = {
-    "README.md": "index.md",
-    "CHANGELOG.md": "changelog.md",
+    HOME: "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
 }
 # Errors are made alike; how is said once.
 ERROR, ALIKE = "hf_ess.HfEssError", ("Error", "Warning")
@@ -36,7 +37,9 @@ FENCE = re.compile(r"^(```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Adds the reference to the navigation."""
+    """Adds the pages of the root, which stand in the last part, and the reference."""
+    (house,) = config.nav[-1].values()
+    house += [page for name, page in AT_THE_ROOT.items() if name != HOME and _is_there(name)]
     reference = [{page.title: f"api/{page.name}.md"} for page in PAGES]
     config.nav.append({"API": [{"All names": "api/index.md"}, *reference]})
     return config
@@ -45,7 +48,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds the pages that are no files of docs/."""
     for name, page in AT_THE_ROOT.items():
-        if (ROOT / name).is_file():
+        if _is_there(name):
             text = (ROOT / name).read_text(encoding="utf-8")
             files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, "api/index.md", content=_index()))
@@ -87,6 +90,10 @@ def _with_links_of_the_site(text: str, folder: str, source: str) -> str:
         return f"{mark}[{words}]({here}{'#' + anchor if anchor else ''})"
 
     return LINK.sub(replaced, IMAGE.sub(replaced, text))
+
+
+def _is_there(name: str) -> bool:
+    return (ROOT / name).is_file()
 
 
 def _index() -> str:
