@@ -106,7 +106,7 @@ class LayerESS:
         self._check_scalars()
         self._check_shape()
         absent = np.isnan(self.entropy_ess)
-        self.entropy_ess[absent] = np.nan
+        self.entropy_ess = self._grid("entropy_ess", self.entropy_ess, absent)
         for name in GRIDS:
             setattr(self, name, self._grid(name, getattr(self, name), absent))
         self._fit_tolerances(absent)
@@ -182,8 +182,11 @@ class LayerESS:
             raise self._refuse(
                 f"{name} has shape {list(array.shape)}, expected {list(absent.shape)}."
             ) from None
-        if name not in OF_SINGULAR_VALUES and (np.isnan(grid) & ~absent).any():
-            raise self._refuse(f"{name} is NaN where entropy_ess is not.")
+        if name not in OF_SINGULAR_VALUES:
+            if (np.isnan(grid) & ~absent).any():
+                raise self._refuse(f"{name} is NaN where entropy_ess is not.")
+            if (grid < 0).any() or np.isinf(grid).any():
+                raise self._refuse(f"{name} holds negative or infinite numbers.")
         return np.where(absent, np.nan, grid)
 
     def _fit_tolerances(self, absent: NDArray[np.bool_]) -> None:
