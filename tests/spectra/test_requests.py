@@ -33,6 +33,7 @@ from hf_ess.spectra import (
         ("all", 4, (1, 2, 3)),
         (3, 10, (3, 6, 9)),
         (np.int64(4), 10, (4, 8)),
+        (torch.tensor(4), 10, (4, 8)),
         ([7, 2, 5], 8, (2, 5, 7)),
         (range(1, 4), 4, (1, 2, 3)),
         (np.array([3, 1]), 4, (1, 3)),
@@ -63,7 +64,11 @@ def test_positions_that_make_no_sense(positions, length):
 
 
 @pytest.mark.parametrize(
-    "positions", [True, 1.5, [1.0], [True], None, {1: 2}, torch.tensor([1.0]), np.array([True])]
+    "positions",
+    [
+        *[True, 1.5, [1.0], [True], None, {1: 2}, torch.tensor([1.0]), np.array([True])],
+        *[torch.tensor(True), torch.tensor(2.0), torch.tensor(2j), np.array([2])[:, None]],
+    ],
 )
 def test_positions_of_other_types(positions):
     with pytest.raises(InvalidTypeError):
