@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -316,9 +317,13 @@ def checked_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
     try:
         checked = tuple(float(tolerance) for tolerance in tolerances)
     except (TypeError, ValueError) as error:
-        raise InvalidTypeError(f"tolerances must be numbers, got {tolerances!r}.") from error
+        raise InvalidTypeError(
+            f"tolerances must be numbers, got {reprlib.repr(tolerances)}."
+        ) from error
     if not checked or len(set(checked)) != len(checked):
-        raise InvalidInputError(f"Give at least one tolerance, and each once, got {tolerances!r}.")
+        raise InvalidInputError(
+            f"Give at least one tolerance, and each once, got {reprlib.repr(tolerances)}."
+        )
     for tolerance in checked:
         if not math.isfinite(tolerance) or tolerance <= 0:
             raise InvalidInputError(
