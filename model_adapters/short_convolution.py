@@ -31,7 +31,7 @@ class _ShortConvolution(ModuleAdapter):
         if cache is None:
             return {}
         number = getattr(module, "conv_idx", self.cached_as)
-        return {"state": cache.get_conv_state(module.layer_idx, state_idx=number)}
+        return {"state": _last_inputs(cache, module.layer_idx, number)}
 
 
 @register_adapter
@@ -168,6 +168,13 @@ class DilatedShortConvolution(_ShortConvolution):
             "n-gram embedding": "a hash of the last tokens' ids chooses its rows: it is no linear "
             "map of features",
         }
+
+
+def _last_inputs(cache: Any, layer: int, number: int) -> Tensor | None:
+    """What a cache holds of one convolution of a layer, None before its first tokens."""
+    # Asked of its layer: before transformers 5.21 caches have no method that tells.
+    held = cache.layers[layer]
+    return held.conv_states[number] if held.has_previous_state[number] else None
 
 
 def channels_first(features: Tensor) -> Tensor:

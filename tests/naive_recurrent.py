@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from itertools import product
 from typing import Any
@@ -25,16 +25,20 @@ Call = dict[str, Any]
 
 @contextmanager
 def arguments_noted(model: nn.Module, name: str) -> Iterator[list[Call]]:
-    """The arguments of each call of the function `name` of the model's own file."""
+    """The arguments of each call of the function `name` of the files of the model's modules."""
     calls: list[Call] = []
     codes = {
         id(code): code
         for module in model.modules()
         if hasattr(code := sys.modules[type(module).__module__], name)
     }
-    (code,) = codes.values()
-    function = getattr(code, name)
+    with ExitStack() as stack:
+        for code in codes.values():
+            stack.enter_context(patch.object(code, name, _noting(getattr(code, name), calls)))
+        yield calls
 
+
+def _noting(function: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
     @wraps(function)
     def noting(*args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(function).bind(*args, **kwargs)
@@ -42,8 +46,7 @@ def arguments_noted(model: nn.Module, name: str) -> Iterator[list[Call]]:
         calls.append(dict(bound.arguments))
         return function(*args, **kwargs)
 
-    with patch.object(code, name, noting):
-        yield calls
+    return noting
 
 
 def operators_of(

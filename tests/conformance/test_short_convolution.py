@@ -13,6 +13,10 @@ from naive_attention import inputs_of
 from recurrent_conformance import LENGTH, SHORT, Case, RecurrentConformance, recorded
 from tiny_models import build_tiny, tiny_input_ids
 from torch import Tensor, nn
+from transformers import DynamicCache
+
+from model_adapters import record_operators
+from model_adapters.captured import EARLIER_STATE
 
 GATED, PLAIN, DYNAMIC, DILATED = (
     "gated short convolution",
@@ -212,3 +216,19 @@ def test_texts_shorter_than_the_filter_fill_the_cache() -> None:
     ids = tiny_input_ids(model, length=SHORT)
     layers, _, _ = recorded(model, ids[:, :4], GATED, use_cache=True)
     assert CHECKS.largest_residual(layers) <= 1e-5
+
+
+def test_a_cache_that_holds_inputs_is_refused() -> None:
+    model = build_tiny("lfm2")
+    ids = tiny_input_ids(model, length=SHORT)
+    cache = DynamicCache(config=model.config)
+    first: list[Any] = []
+    with record_operators(model, first.append) as recorder, torch.no_grad():
+        model(input_ids=ids[:, :3], past_key_values=cache)
+    assert not recorder.refused
+    names = [layer.name for layer in first if layer.mixer == GATED]
+    with record_operators(model, [].append) as recorder, torch.no_grad():
+        model(input_ids=ids[:, 3:], past_key_values=cache)
+    refused = [layer for layer in recorder.refused if layer.mixer == GATED]
+    assert [layer.name for layer in refused] == names != []
+    assert {layer.reason for layer in refused} == {EARLIER_STATE}
