@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,6 +76,35 @@ def test_other_models_also_in_parts(kind):
     for budget in (1, 2**29):
         found = _measured(model, texts, memory_budget=budget).scored.losses
         np.testing.assert_allclose(found, expected, **EXACT)
+
+
+class Plain(torch.nn.Module):
+    """A causal language model of one's own: no base class, no backbone, no options."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def forward(self, input_ids):
+        return self.inner(input_ids=input_ids, use_cache=False)
+
+
+class Rounded(Plain):
+    """Parts of its logits are others than those of a whole run."""
+
+    def forward(self, input_ids, logits_to_keep=0):
+        parts = torch.is_tensor(logits_to_keep)
+        logits = self.inner(input_ids=input_ids, logits_to_keep=logits_to_keep).logits
+        return SimpleNamespace(logits=logits.bfloat16().double() if parts else logits)
+
+
+@pytest.mark.parametrize("kind", [Plain, Rounded])
+@pytest.mark.parametrize("budget", [1, 2**29])
+def test_models_that_give_no_parts_are_run_whole(model, kind, budget):
+    texts = _texts(14, 9)
+    expected = [row[2] for row in scored_tokens(model, texts)]
+    found = _measured(kind(model).eval(), texts, memory_budget=budget).scored.losses
+    np.testing.assert_allclose(found, expected, **EXACT)
 
 
 def test_groups_are_sums_over_their_tokens(model):
