@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation paper clean
+.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation audit paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -74,6 +74,11 @@ benchmark-check: $(VENV)/.dev
 
 performance: $(VENV)/.dev
 	$(BIN)/python benchmarks/performance_page.py
+
+# Needs the network, and says so where there is none.
+audit: $(VENV)/.dev
+	$(PIP) --editable '.[audit]'
+	$(BIN)/python .ci/audit.py
 
 # Hours; for a part alone, and for how many minutes, see --help of the script.
 mutation: $(VENV)/.dev
