@@ -19,7 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -192,12 +192,6 @@ def _deselecting(part: Part) -> list[str]:
     return ["-k", f"not ({part.without})"] if part.without else []
 
 
-def open_survivors(part: Part, folder: Path) -> list[str]:
-    """Mutants that survived in the folder and are not explained."""
-    survivors = gathered(part, folder)["survivors"]
-    return [one["mutant"] for one in survivors if not one["reason"]]
-
-
 def run(part: Part, folder: Path, chosen: Sequence[str], seconds: float | None) -> None:
     """Tries mutants of a part, one process forked for each, those with quick tests first.
 
@@ -221,73 +215,110 @@ def run(part: Part, folder: Path, chosen: Sequence[str], seconds: float | None) 
         sys.exit(f"mutmut ended with status {status}; do the tests of {part.name!r} pass?")
 
 
+def _codes(module: str, folder: Path) -> dict[str, int | None]:
+    """Exit codes of the mutants of a module that were tried, and None for those that were not."""
+    meta = folder / "mutants" / "hf_ess" / f"{module}.meta"
+    codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
+    return codes
+
+
 def gathered(part: Part, folder: Path) -> dict[str, Any]:
     """Counts per module, and what survived."""
     modules, found = [], []
     for module in part.modules:
-        meta = folder / "mutants" / "hf_ess" / f"{module}.meta"
-        codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
+        codes = _codes(module, folder)
         tried = {name: code for name, code in codes.items() if code is not None}
         survived = [name for name, code in tried.items() if code in (SURVIVED, NO_TESTS)]
-        survivors = explained(survivors_in(folder, survived))
         modules.append(
-            {
-                "module": f"hf_ess/{module}",
-                "mutants": len(codes),
-                "tried": len(tried),
-                "killed": len(tried) - len(survived),
-                "timeouts": sum(code in TIMEOUTS for code in tried.values()),
-                "survived": len(survived),
-                "explained": sum(bool(one["reason"]) for one in survivors),
-            }
+            {"module": f"hf_ess/{module}", "mutants": len(codes), "tried": len(tried)}
+            | {"timeouts": sum(code in TIMEOUTS for code in tried.values())}
         )
-        found += survivors
+        found += survivors_in(folder, survived)
     return {"part": part.name, "digits": part.digits, "modules": modules, "survivors": found}
 
 
-def record(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The parts with what they were measured with; parts not measured now stay as they were."""
-    old = json.loads(RESULTS.read_text(encoding="utf-8"))["parts"] if RESULTS.exists() else []
-    every = {part["part"]: part for part in [*old, *parts]}
-    return {
+def without_killed(old: dict[str, Any], part: Part, folder: Path) -> dict[str, Any]:
+    """A record in which survivors that were tried again and noticed are no survivors."""
+    codes = {name: code for module in part.modules for name, code in _codes(module, folder).items()}
+    still = (None, SURVIVED, NO_TESTS)
+    left = [one for one in old["survivors"] if codes.get(one["mutant"]) in still]
+    return old | {"survivors": left}
+
+
+def judged(part: dict[str, Any]) -> dict[str, Any]:
+    """The record of a part with reasons of survivors as they are known now, and all counts."""
+    survivors = explained(part["survivors"])
+    modules = []
+    for module in part["modules"]:
+        prefix = module["module"].removesuffix(".py").replace("/", ".") + "."
+        own = [one for one in survivors if one["mutant"].startswith(prefix)]
+        reasons = sum(bool(one["reason"]) for one in own)
+        killed = {"killed": module["tried"] - len(own)}
+        modules.append(module | killed | {"survived": len(own), "explained": reasons})
+    return part | {"modules": modules, "survivors": survivors}
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """The parts of the record, by their names."""
+    if not RESULTS.exists():
+        return {}
+    return {part["part"]: part for part in json.loads(RESULTS.read_text(encoding="utf-8"))["parts"]}
+
+
+def write(parts: Mapping[str, dict[str, Any]]) -> None:
+    """Writes the record and the page."""
+    record = {
         "command": "python benchmarks/mutation_testing.py",
         "versions": {
             "mutmut": version("mutmut"),
             "python": platform.python_version(),
             "torch": version("torch").split("+")[0],
         },
-        "parts": [every[part.name] for part in PARTS if part.name in every],
+        "parts": [judged(parts[part.name]) for part in PARTS if part.name in parts],
     }
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page_of(record), encoding="utf-8")
+
+
+def _tried(part: Part, folder: Path, seconds: float | None) -> dict[str, Any]:
+    prepared(part, folder)
+    run(part, folder, [f"*__mutmut_*[{part.digits}]"] if part.digits else [], seconds)
+    return gathered(part, folder)
+
+
+def _tried_again(
+    old: dict[str, Any], part: Part, folder: Path, seconds: float | None
+) -> dict[str, Any]:
+    names = [one["mutant"] for one in judged(old)["survivors"] if not one["reason"]]
+    if not names:
+        return old
+    prepared(part, folder)
+    run(part, folder, names, seconds)
+    return without_killed(old, part, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs parts, or only gathers what was run."""
+    """Runs parts, or what survived of them, or explains anew what is recorded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help="names of parts; all of them by default")
-    parser.add_argument("--gather", action="store_true", help="run nothing, gather again")
-    parser.add_argument(
-        "--survivors", action="store_true", help="only try again what survived unexplained"
-    )
+    parser.add_argument("--explain", action="store_true", help="try nothing, explain it anew")
+    parser.add_argument("--survivors", action="store_true", help="try again what is not explained")
     parser.add_argument("--work", type=Path, default=WORK, help="where to work, and to go on")
-    parser.add_argument(
-        "--minutes", type=float, help="for a part; what was tried until then counts"
-    )
+    parser.add_argument("--minutes", type=float, help="for a part; what was tried by then counts")
     given = parser.parse_args(arguments)
+    seconds = given.minutes and 60 * given.minutes
     for part in PARTS:
-        if given.parts and part.name not in given.parts:
+        if given.explain or (given.parts and part.name not in given.parts):
             continue
-        folder = folder_of(part, given.work)
-        if not given.gather:
-            chosen = [f"*__mutmut_*[{part.digits}]"] if part.digits else []
-            if given.survivors:
-                chosen = open_survivors(part, folder)
-            prepared(part, folder)
-            if chosen or not given.survivors:
-                run(part, folder, chosen, given.minutes and 60 * given.minutes)
-        result = record([gathered(part, folder)])
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(page_of(result), encoding="utf-8")
+        folder, old = folder_of(part, given.work), recorded().get(part.name)
+        if given.survivors and old is not None:
+            result = _tried_again(old, part, folder, seconds)
+        else:
+            result = _tried(part, folder, seconds)
+        write(recorded() | {part.name: result})
         print(f"{part.name}: {PAGE}")
+    if given.explain:
+        write(recorded())
 
 
 if __name__ == "__main__":
