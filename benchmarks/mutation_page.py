@@ -44,7 +44,15 @@ def page_of(record: dict[str, Any]) -> str:
     reasons = Counter(one["reason"] for one in survivors if one["reason"])
     kinds = [f"| {_cell(reason)} | {count} |\n" for reason, count in reasons.most_common()]
     head = HEAD.format(command=record["command"], **record["versions"])
-    return "".join([head, *rows, _total(record), KINDS, *kinds, OPEN, *_unexplained(survivors)])
+    table = [head, *rows, _total(record), _waiting(record["not_tried"])]
+    return "".join([*table, KINDS, *kinds, OPEN, *_unexplained(survivors)])
+
+
+def _waiting(modules: list[str]) -> str:
+    if not modules:
+        return ""
+    names = "".join(f"* {module}\n" for module in modules)
+    return f"\nNot tried so far, though the script has a part for them:\n\n{names}"
 
 
 def _row(part: dict[str, Any], module: dict[str, Any]) -> str:

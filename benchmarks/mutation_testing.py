@@ -275,6 +275,12 @@ def write(parts: Mapping[str, dict[str, Any]]) -> None:
             "torch": version("torch").split("+")[0],
         },
         "parts": [judged(parts[part.name]) for part in PARTS if part.name in parts],
+        "not_tried": [
+            f"hf_ess/{module}"
+            for part in PARTS
+            if part.name not in parts
+            for module in part.modules
+        ],
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page_of(record), encoding="utf-8")

@@ -67,6 +67,23 @@ def test_the_page_is_that_of_the_record(scripts):
             assert module["killed"] + module["survived"] == module["tried"] <= module["mutants"]
 
 
+def test_survivors_that_are_noticed_later_are_none(scripts, tmp_path):
+    testing, _, _ = scripts
+    part = testing.Part("part", ("m.py",), ())
+    names = [f"hf_ess.m.x_f__mutmut_{number}" for number in (1, 2, 3)]
+    survivors = [{"mutant": name, "removed": "a", "added": "b"} for name in names]
+    modules = [{"module": "hf_ess/m.py", "mutants": 30, "tried": 5, "timeouts": 0}]
+    old = {"part": "part", "digits": "", "modules": modules, "survivors": survivors}
+    meta = tmp_path / "mutants" / "hf_ess" / "m.py.meta"
+    meta.parent.mkdir(parents=True)
+    codes = dict(zip(names, (testing.SURVIVED, 1, None), strict=True))
+    meta.write_text(json.dumps({"exit_code_by_key": codes}))
+    now = testing.judged(testing.without_killed(old, part, tmp_path))
+    assert [one["mutant"] for one in now["survivors"]] == [names[0], names[2]]
+    counts = {"tried": 5, "killed": 3, "survived": 2, "explained": 0}
+    assert now["modules"] == [modules[0] | counts]
+
+
 def test_what_is_not_explained_is_on_the_page(scripts):
     *_, page = scripts
     module = {
@@ -83,7 +100,9 @@ def test_what_is_not_explained_is_on_the_page(scripts):
     ]
     part = {"part": "m", "digits": "7", "modules": [module], "survivors": survivors}
     versions = {"mutmut": "3", "python": "3", "torch": "2"}
-    text = page.page_of({"command": "c", "versions": versions, "parts": [part]})
+    record = {"command": "c", "versions": versions, "parts": [part], "not_tried": ["n.py"]}
+    text = page.page_of(record)
+    assert "* n.py\n" in text
     assert "| m.py | 9 | 4 (7) | 2 | 2 | 1 |" in text
     assert "| no matter | 1 |" in text
     assert r"| m.x_f__mutmut_1 | `` a \| b `` | `` a & b `` |" in text
