@@ -33,6 +33,8 @@ AT_THE_ROOT = {
 ERROR, ALIKE = "hf_ess.HfEssError", ("Error", "Warning")
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+# GitHub begins a list right below a paragraph, Python-Markdown after an empty line.
+LIST_BELOW_WORDS = re.compile(r"^(?![*-] |\d+\. |\s|\|)(.+)\n(?=[*-] |\d+\. )", re.MULTILINE)
 FENCE = re.compile(r"^(```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -67,6 +69,7 @@ def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
     for place in range(0, len(parts), 2):
         if not generated:
             parts[place] = _with_links_of_the_site(parts[place], folder, source)
+        parts[place] = LIST_BELOW_WORDS.sub(r"\1\n\n", parts[place])
         parts[place] = "\n".join(
             line if line.startswith("#") else linked(line) for line in parts[place].split("\n")
         )

@@ -120,6 +120,6 @@ def test_what_github_would_refuse_is_found(body, where):
 
 def test_the_pull_request_template_names_files_that_exist():
     text = (GITHUB / "PULL_REQUEST_TEMPLATE.md").read_text(encoding="utf-8")
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         assert name in text
         assert (ROOT / name).is_file()

@@ -15,7 +15,12 @@ from house.markdown_pages import ROOT
 from house.public_names import site_names
 from markdown_it import MarkdownIt
 
-AT_THE_ROOT = {"README": "index", "CHANGELOG": "changelog", "CONTRIBUTING": "contributing"}
+AT_THE_ROOT = {
+    "README": "index",
+    "CHANGELOG": "changelog",
+    "CONTRIBUTING": "contributing",
+    "SECURITY": "security",
+}
 # What a reader of a page sees besides its words.
 SEEN = ("h2", "h3", "img", "li", "pre", "table", "tr")
 
