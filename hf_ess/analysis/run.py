@@ -128,7 +128,10 @@ class AnalysisRun:
             self._note_what_is_missing(found, chosen)
             return self._report(complete=True, reason="")
 
-        return self.team.combined(self.gathering, complete_report)
+        report = self.team.combined(self.gathering, complete_report)
+        # Recorders refer to this run until the garbage collector comes by.
+        self.gathering, self.collection = Gathering(), LayerCollection([], ())
+        return report
 
     def _run_share(self, share: Share, chosen: set[str], layers: int) -> None:
         """Everything that this process measures, into the gathering."""

@@ -53,13 +53,16 @@ class Commands:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
+        # Also a command that still pauses, because its test has failed.
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.process.stdin.close()
         self.process.stdout.close()
 
     def said(self) -> str:

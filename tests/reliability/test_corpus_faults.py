@@ -96,6 +96,7 @@ def test_memory_holds_one_batch_while_it_measures(tmp_path, monkeypatch, tried):
 
     monkeypatch.setattr(Checkpoint, "write", counted_write)
     model = build_tiny("llama")
+    gc.collect()  # of what other tests have left
     analysed(model, rows((12,) * 20), checkpoint=tmp_path)
     layers = model.config.num_hidden_layers
     assert alive == [layers] * 20
@@ -105,6 +106,17 @@ def test_memory_holds_one_batch_while_it_measures(tmp_path, monkeypatch, tried):
         "The measurements of one text at a time, and of no other",
         times=20,
     )
+
+
+def test_nothing_measured_outlives_the_analysis():
+    model = build_tiny("llama")
+    gc.collect()
+    gc.disable()  # which would find what recorders refer to, some time later
+    try:
+        analysed(model, rows())
+        assert not any(type(thing) is MeasuredPart for thing in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 def test_a_text_that_fails_ends_the_analysis_unless_it_may_be_left_out(picky, tmp_path, tried):
