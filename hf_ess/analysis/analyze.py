@@ -55,7 +55,8 @@ class AnalysisInterrupted(KeyboardInterrupt):
     `hf_ess.analyze` raises it, and the command ends with status 130.
 
     Attributes:
-        report: the layers that were complete, in a report marked as incomplete; None if none was.
+        report: the layers that were complete, in a report marked as incomplete; None if none was,
+            as with a checkpoint, which keeps whole batches.
     """
 
     def __init__(self, report: ESSReport | None) -> None:
