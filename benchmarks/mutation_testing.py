@@ -45,9 +45,12 @@ settings.__call__ = lambda given, test: _decorate(
 settings.register_profile("mutation", phases=(Phase.explicit, Phase.generate), database=None)
 settings.load_profile("mutation")
 """
-# Of exit codes of a worker, as mutmut has them; no test at all counts as survived.
-SURVIVED, NO_TESTS = 0, 33
-TIMEOUTS = (24, 36, 152, -24, -9)
+# Exit codes of a worker, as mutmut has them: no test at all is a change that none noticed. What was
+# skipped or interrupted has others.
+SURVIVED, NO_TESTS = 0, (5, 33)
+UNNOTICED = (SURVIVED, *NO_TESTS)
+TIMEOUTS = (24, 36, 152, 255, -24)
+NOTICED = (1, 3, -11, *TIMEOUTS)
 
 
 @dataclass(frozen=True)
@@ -227,8 +230,8 @@ def gathered(part: Part, folder: Path) -> dict[str, Any]:
     modules, found = [], []
     for module in part.modules:
         codes = _codes(module, folder)
-        tried = {name: code for name, code in codes.items() if code is not None}
-        survived = [name for name, code in tried.items() if code in (SURVIVED, NO_TESTS)]
+        tried = {name: code for name, code in codes.items() if code in (*NOTICED, *UNNOTICED)}
+        survived = [name for name, code in tried.items() if code in UNNOTICED]
         modules.append(
             {"module": f"hf_ess/{module}", "mutants": len(codes), "tried": len(tried)}
             | {"timeouts": sum(code in TIMEOUTS for code in tried.values())}
@@ -240,8 +243,7 @@ def gathered(part: Part, folder: Path) -> dict[str, Any]:
 def without_killed(old: dict[str, Any], part: Part, folder: Path) -> dict[str, Any]:
     """A record in which survivors that were tried again and noticed are no survivors."""
     codes = {name: code for module in part.modules for name, code in _codes(module, folder).items()}
-    still = (None, SURVIVED, NO_TESTS)
-    left = [one for one in old["survivors"] if codes.get(one["mutant"]) in still]
+    left = [one for one in old["survivors"] if codes.get(one["mutant"]) not in NOTICED]
     return old | {"survivors": left}
 
 
