@@ -38,6 +38,7 @@ from hf_ess.cli.model_options import (
     TrustRemoteCodeOption,
     WindowOption,
 )
+from hf_ess.cli.telling import tell
 from hf_ess.errors import HfEssError, InvalidInputError
 from hf_ess.launch import launched_processes
 from hf_ess.written import listed, parsed_positions, whole_numbers
@@ -170,7 +171,7 @@ def analyze(
         discard_checkpoint(arguments["checkpoint"])
     _print(report, output)
     for remark in [*filter(None, [measured_on.note]), *(f"wrote {path}" for path in written)]:
-        print(remark, file=sys.stderr)
+        tell(remark)
 
 
 def parsed_layers(words: str | None) -> list[int | str] | None:
@@ -230,7 +231,7 @@ def _look_at_checkpoint(folder: Path | None, fresh: bool, rank: int, processes: 
     if fresh:
         discard_checkpoint(folder)
     elif rank == 0 and (kept := kept_batches(folder)):
-        print(f"going on after {kept} finished batch(es) in {folder}", file=sys.stderr)
+        tell(f"going on after {kept} finished batch(es) in {folder}")
 
 
 def _analysed(
@@ -254,10 +255,7 @@ def _say_what_is_kept(folder: Path | None) -> None:
     from hf_ess.analysis.checkpoint import kept_batches
 
     kept = kept_batches(folder)
-    print(
-        f"kept {kept} finished batch(es) in {folder}: the same command goes on from there",
-        file=sys.stderr,
-    )
+    tell(f"kept {kept} finished batch(es) in {folder}: the same command goes on from there")
 
 
 def _print(report: ESSReport, output: Format) -> None:
@@ -283,8 +281,6 @@ def _keep_incomplete(report: ESSReport | None, out: Path | None) -> None:
     try:
         report.save(out)
     except HfEssError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return
-    print(
-        f"kept {len(report.layers)} complete layer(s) in {out}, marked incomplete", file=sys.stderr
-    )
+    tell(f"kept {len(report.layers)} complete layer(s) in {out}, marked incomplete")

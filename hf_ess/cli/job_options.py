@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_ess.cli.adapters_command import Format
+from hf_ess.cli.telling import tell
 from hf_ess.errors import InvalidInputError
+from hf_ess.plain_text import safe_to_show
 
 if TYPE_CHECKING:
     from huggingface_hub import JobInfo
@@ -97,11 +98,11 @@ def run_as_job(ctx: typer.Context, options: JobOptions, model: str, texts: list[
     if not options.wait:
         _announce(job, request, Format(ctx.params["output"]))
         return
-    print(f"job {job.id}: {job.url}", file=sys.stderr)
+    tell(f"job {job.id}: {job.url}")
     try:
-        follow_job(job, api, lambda line: print(line, flush=True))
+        follow_job(job, api, lambda line: print(safe_to_show(line), flush=True))
     except KeyboardInterrupt:
-        print(f"the job goes on; `hf jobs cancel {job.id}` ends it", file=sys.stderr)
+        tell(f"the job goes on; `hf jobs cancel {job.id}` ends it")
         raise
 
 
@@ -152,4 +153,4 @@ def _announce(job: JobInfo, request: Any, output: Format) -> None:
     else:
         typer.echo(f"job {job.id}: {job.url}")
     if request.output is None:
-        print("the numbers will be in its log; --job-output also keeps the report", file=sys.stderr)
+        tell("the numbers will be in its log; --job-output also keeps the report")

@@ -21,6 +21,7 @@ from hf_ess.cli.model_options import (
     TrustRemoteCodeOption,
     WindowOption,
 )
+from hf_ess.cli.telling import tell
 from hf_ess.errors import InvalidInputError
 from hf_ess.launch import launched_processes
 from hf_ess.written import listed
@@ -103,7 +104,7 @@ def modulate(
     written = [] if out is None else _save(results[0], out)
     _print(results, output)
     for path in written:
-        print(f"wrote {path}", file=sys.stderr)
+        tell(f"wrote {path}")
 
 
 def _texts(names: str | None, files: Sequence[Path] | None) -> dict[str, tuple[str, ...]]:
