@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test fuzz package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation audit paper clean
+.PHONY: demo test fuzz endurance package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation audit paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
@@ -22,6 +22,11 @@ FUZZ_SEED ?= 0
 fuzz: $(VENV)/.dev
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n 2 --dist worksteal \
 		tests/reliability/fuzzing/test_random_models.py --write-reliability build/fuzz.json
+
+# More analyses in a row than `make test` makes.
+endurance: $(VENV)/.dev
+	HF_ESS_ENDURANCE_RUNS=500 $(BIN)/python -m pytest tests/reliability/test_endurance.py \
+		--write-reliability build/endurance.json
 
 package: $(VENV)/.dev
 	$(BIN)/python .ci/check_package.py
