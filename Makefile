@@ -47,7 +47,7 @@ OLDEST_TESTS ?= tests/test_metrics.py tests/spectra tests/operators tests/operat
 	tests/jacobian tests/conformance tests/loading tests/report tests/hub
 oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest -p older_transformers -n 2 --dist worksteal \
-		-W "ignore:'click.utils:DeprecationWarning" $(OLDEST_TESTS)
+		-W ignore::DeprecationWarning $(OLDEST_TESTS) # of old packages about each other
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
