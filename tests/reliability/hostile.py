@@ -7,12 +7,13 @@ import os
 import pickle
 from pathlib import Path
 
+# The formula is none, so that TeX would fail on it.
 # A name for everything that reads names: terminals, Markdown, HTML, spreadsheets, TeX, YAML, rich.
 ESCAPES = "\x1b[31m\x1b]52;c;ZXZpbA==\x07\x1b]8;;https://evil.example\x1b\\link\x9b2J\x08\r"
 DIRECTIONS = "\u202etxt.exe\u2066\u200b"
 MARKUP = (
     "=cmd|'/c calc'!A1 <script>window.ran=1</script><img src=x onerror=window.ran=1> "
-    "[red]rich[/red] [x](javascript:window.ran=1) | $\\frac{1}$ `code` ---\n# title: !!python {{x}}"
+    "[red]rich[/red] [x](javascript:window.ran=1) | $\\frac{$ `code` ---\n# title: !!python {{x}}"
 )
 NAME = f"{ESCAPES}{DIRECTIONS}{MARKUP}"
 # Characters that a terminal obeys, or that hide or turn what is read.

@@ -197,10 +197,26 @@ def test_the_card(report, tried):
     tried(PART, WHAT + "the card of the model, with its front matter", "No HTML, link or key of it")
 
 
-@pytest.mark.parametrize("kind", ["heatmap", "profile", "positions"])
+def _compared(kind):
+    def draw(report, path):
+        named = [NAME, f"{NAME}2"]
+        hf_ess.compare([report, report], names=named, force=True).plot(kind, path)
+
+    return draw
+
+
+PLOTS = {
+    "heatmap": lambda report, path: report.plot("heatmap", path=path),
+    "profile": lambda report, path: report.plot("profile", path=path),
+    "positions": lambda report, path: report.plot("positions", path=path),
+    **{f"compared by {kind}": _compared(kind) for kind in ("layer", "depth", "position")},
+}
+
+
+@pytest.mark.parametrize("kind", PLOTS)
 def test_plots(report, kind, tmp_path, tried):
     path = tmp_path / f"{kind}.svg"
-    report.plot(kind, path=path)
+    PLOTS[kind](report, path)
     tags = {node.tag.rpartition("}")[2] for node in ET.parse(path).iter()}
     assert not tags & {"script", "a", "image", "foreignObject"} - {"image"}
     assert commands_in(path.read_text()) == []
