@@ -62,6 +62,23 @@ def test_recurrences(name, size, tried):
     )
 
 
+@pytest.mark.parametrize("size", ["tiny", "huge", "mixed"])
+@pytest.mark.parametrize("name", RECURRENCES)
+def test_decompositions_in_step(name, size, monkeypatch, tried):
+    """As on a GPU; nothing in them needs one."""
+    monkeypatch.setattr("hf_ess.spectra.factored._Solver._fast_in_step", lambda _: True)
+    write, read = SIZES[size]
+    operator = RECURRENCES[name](Drawn(write=write, read=read))
+    truth = exact_values(exact_recurrence(operator), POSITIONS)
+    assert_within_bounds(block_singular_values(operator, POSITIONS), truth)
+    tried(
+        PART,
+        "Recurrences with features of 1e-200, 1e200, 500 orders apart, decomposed as on a GPU",
+        WITHIN,
+        len(POSITIONS),
+    )
+
+
 @pytest.mark.parametrize("states", [1, 2, 36])
 @pytest.mark.parametrize("name", ["diagonal_decay", "delta_rule", "rotation"])
 def test_states_of_any_number_with_units_250_orders_apart(name, states, tried):
