@@ -39,8 +39,10 @@ FENCE = re.compile(r"^(```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Adds the pages of the root, which stand in the last part, and the reference."""
+    """Adds pages that the navigation does not name to its last part, and the reference."""
+    named = {page for part in config.nav for pages in part.values() for page in _listed(pages)}
     (house,) = config.nav[-1].values()
+    house += sorted(page.name for page in DOCS.glob("*.md") if page.name not in named)
     house += [page for name, page in AT_THE_ROOT.items() if name != HOME and _is_there(name)]
     reference = [{page.title: f"api/{page.name}.md"} for page in PAGES]
     config.nav.append({"API": [{"All names": "api/index.md"}, *reference]})
@@ -93,6 +95,10 @@ def _with_links_of_the_site(text: str, folder: str, source: str) -> str:
         return f"{mark}[{words}]({here}{'#' + anchor if anchor else ''})"
 
     return LINK.sub(replaced, IMAGE.sub(replaced, text))
+
+
+def _listed(pages: str | list[str]) -> list[str]:
+    return [pages] if isinstance(pages, str) else pages
 
 
 def _is_there(name: str) -> bool:
