@@ -44,9 +44,7 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_token_ids(
-    model: nn.Module, samples: Sequence[Tensor], names: Sequence[str] = ()
-) -> None:
+def check_token_ids(model: nn.Module, samples: Sequence[Tensor], names: Sequence[str] = ()) -> None:
     """Refuses token ids for which the model has no embedding; they would crash a GPU.
 
     Args:
@@ -65,8 +63,7 @@ def check_token_ids(
         if len(outside):
             name = names[number] if names else f"Sample {number}"
             raise InvalidInputError(
-                f"{name} holds the token id {int(outside[0])}, the model knows "
-                f"0..{size - 1}.",
+                f"{name} holds the token id {int(outside[0])}, the model knows 0..{size - 1}.",
                 causes=["the tokenizer belongs to another model"],
                 fix="Use the tokenizer of the model.",
             )
