@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,7 @@ def report_from_hub(
 
 
 def _read(place: Place, revision: str | None, folder: str | None, token: str | None) -> ESSReport:
+    place = replace(place, folder=folder or "", revision=revision)
     api = hub_client(token)
     # A dataset repository of jobs may hold one report at its top.
     inside = (PUBLISHED_FOLDER if place.repo_type == "model" else "") if folder is None else folder

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"(?:https?|hf)://")
 _ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+# Folders of the cache on this machine are named after what is asked for.
+_ELSEWHERE = re.compile(r"^/|\\|(?:^|/)\.{1,2}(?:/|$)|[\x00-\x1f\x7f]")
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -26,12 +28,23 @@ class Place:
         repo_type: "model", "dataset" or "space".
         folder: empty where none is named.
         revision: branch, tag or commit; None where none is named.
+
+    Raises:
+        InvalidInputError: the folder or the revision would lead out of the repository.
     """
 
     repo_id: str
     repo_type: str = "model"
     folder: str = ""
     revision: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, name in (("folder", self.folder), ("revision", self.revision or "")):
+            if _ELSEWHERE.search(name):
+                raise InvalidInputError(
+                    f"{name!r} is no {what} of a repository.",
+                    fix="Name what lies in it, without . and .. on the way.",
+                )
 
     @property
     def path(self) -> str:

@@ -12,12 +12,13 @@ import shutil
 import numpy as np
 import pytest
 import safetensors.numpy
+from hub.conftest import clean_client, hub
 from reliability.hostile import Mark
 from report.synthetic import make_report
 
 import hf_ess
 from hf_ess import ESSReport, HfEssError, InvalidInputError, ReportError
-from hf_ess.hub import read_report, section_with_marks
+from hf_ess.hub import read_report, report_from_hub, section_with_marks
 from hf_ess.report.leaderboard import report_folders
 from hf_ess.report.storage import content_sha256
 from hf_ess.space.downloads import Downloads
@@ -26,6 +27,7 @@ from hf_ess.space.links import parsed_link
 from hf_ess.space.results import ResultStore
 from hf_ess.space.view import view
 
+__all__ = ["clean_client", "hub"]
 PART = "Hostile input"
 OUTSIDE = [
     "../../etc/passwd",
@@ -247,3 +249,23 @@ def test_a_report_is_the_same_after_all_that(folder):
     before = copy.deepcopy(ESSReport.load(folder).to_dict())
     use_all(folder)
     assert ESSReport.load(folder).to_dict() == before
+
+
+@pytest.mark.parametrize("inside", ["../../../etc", "a/../../b", "..", "..\\..\\x", "a\0b", "/etc"])
+def test_folders_of_a_repository_that_lead_out_of_it(hub, inside, run_command, tried):
+    hub.repo("me/model", {"README.md": "# A model"})
+    places = (f"me/model/{inside}", f"datasets/me/model/{inside}", f"me/model@{inside}")
+    for place in places:
+        with pytest.raises(InvalidInputError, match="repository"):
+            read_report(place)
+        assert Gallery([place]).entries() == []
+        assert run_command("compare", place, "me/model")[0] == 1
+    with pytest.raises(InvalidInputError, match="is no folder of a repository"):
+        report_from_hub("me/model", folder=inside)
+    assert hub.requests == []
+    tried(
+        PART,
+        "A folder or a revision of a repository of the Hub leads out of it",
+        "A named error, and the Hub is not asked",
+        times=10,
+    )
