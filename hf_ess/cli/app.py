@@ -30,11 +30,13 @@ from hf_ess.cli.space_command import space
 from hf_ess.cli.telling import tell
 from hf_ess.errors import HfEssError
 from hf_ess.launch import launched_processes
+from hf_ess.out_of_memory import is_out_of_memory, shortage_of
 from hf_ess.plain_text import safe_logs
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+LESS_MEMORY = "What to do: Take fewer or shorter texts at once, another --dtype or --device."
 
 app = typer.Typer(
     name="hf-ess",
@@ -106,6 +108,11 @@ def main() -> None:
                 app()
         except HfEssError as error:
             tell(f"{_error_label()}: {error}")
+            sys.exit(EXIT_ERROR)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            tell(f"{_error_label()}: Memory ran out. {shortage_of(error)}\n{LESS_MEMORY}")
             sys.exit(EXIT_ERROR)
         except (KeyboardInterrupt, SystemExit) as ended:
             if ending.terminated:

@@ -252,6 +252,25 @@ def test_the_model_itself(shortage, tried):
     )
 
 
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_any_command(shortage, run_command, monkeypatch, tried):
+    from hf_ess.cli import app
+
+    def fail():
+        raise SHORTAGES[shortage]()
+
+    monkeypatch.setattr(app, "app", fail)
+    status, stdout, stderr = run_command("recall", "model")
+    assert (status, stdout) == (1, "")
+    assert stderr.startswith("error: Memory ran out. ")
+    assert "What to do: Take fewer or shorter texts" in stderr
+    tried(
+        "Faults",
+        "Memory runs out anywhere else in a command",
+        "Status 1 and what to do; no traceback",
+    )
+
+
 def test_a_budget_that_is_too_small_is_no_lack_of_memory(caplog):
     model = _attention()
     with pytest.raises(hf_ess.MemoryBudgetError):
