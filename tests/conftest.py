@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from browsing import browser, open_context
+from hypothesis import settings
 from tiny_checkpoints import VOCABULARY, save_llama, word_tokenizer, write_gguf
 from tiny_models import build_tiny
 
@@ -26,6 +27,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Where these are installed, transformers calls their kernels, which need a GPU.
 sys.modules.update(dict.fromkeys(("causal_conv1d", "fla", "mamba_ssm")))
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", settings(deadline=None))
+settings.load_profile("unhurried")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads inside of each would only get in each other's way.
