@@ -6,9 +6,9 @@ import pytest
 from hub.card_shapes import CARDS, REFUSED
 from hub.test_card_text import ADDITION
 
-from hf_ess.hub.card_markers import our_section, sections
+from hf_ess.hub.card_markers import BEGIN, END, Record, our_section, sections
 from hf_ess.hub.card_parts import card_parts
-from hf_ess.hub.card_text import with_addition
+from hf_ess.hub.card_text import with_addition, without_addition
 
 TAGS = "did not add `hf_ess` to `tags`, because"
 ENTRIES = "did not add the results of hf_ess to `model-index`, because"
@@ -66,3 +66,20 @@ def test_the_record_says_what_was_added(card, place, newlines):
     body = card_parts(with_addition(card, ADDITION).content.decode()).body
     record = our_section(sections(body)).record
     assert (record.place, record.newlines) == (place, newlines)
+
+
+def test_a_record_may_be_short():
+    body = f'{BEGIN}\n<!-- hf_ess:added {{"place": "end"}} -->\n{END}\n'
+    assert our_section(sections(body)).record == Record("end")
+
+
+def test_a_marker_with_text_beside_it_is_none():
+    assert sections(f"{BEGIN}\ntext\n{END}\n")
+    assert not sections(f"{BEGIN}X\ntext\n{END}\n")
+
+
+def test_tags_that_others_put_behind_ours_stay():
+    card = b"---\ntags:\n- first\n---\ntext\n"
+    edited = with_addition(card, ADDITION).content
+    changed = edited.replace(b"- hf_ess\n", b"- hf_ess\n- later\n- last\n", 1)
+    assert without_addition(changed) == card.replace(b"- first\n", b"- first\n- later\n- last\n")
