@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hf_ess.spectra.lanes import TriangleMerger, bidiagonal_, values_of_bidiagonal
+from hf_ess.spectra.lanes import (
+    TriangleMerger,
+    bidiagonal_,
+    product_of_triangles,
+    values_of_bidiagonal,
+)
 
 ROUNDING = 2.0**-53
 LANES = 300
@@ -63,6 +68,16 @@ def test_singular_values_are_those_of_lapack(kind, n):
     assert (values.diff(dim=0) <= 0).all()
 
 
+@pytest.mark.parametrize("coupling", [1e-16, 1e-14, 1e-12, 1e-10])
+def test_couplings_of_equal_values_are_dropped_only_below_rounding(coupling):
+    # Diagonals are as large as this where a matrix has 32 columns with entries of size one.
+    diagonal = torch.full((2, 1), 30.0, dtype=torch.float64)
+    above = torch.full((1, 1), coupling, dtype=torch.float64)
+    expected = diagonal + coupling / 2 * torch.tensor([[1.0], [-1.0]])
+    values = values_of_bidiagonal(diagonal, above)
+    assert ((values - expected).abs() <= 20 * ROUNDING * 30).all()
+
+
 def test_lanes_that_do_not_converge_are_left_to_lapack(monkeypatch):
     monkeypatch.setattr("hf_ess.spectra.lanes.MOST_SWEEPS", 2)
     generator = torch.Generator().manual_seed(0)
@@ -96,3 +111,9 @@ def test_columns_of_zeros_stay_so():
     merged = merger.merge(3)
     assert (merged[:, 1] == 0).all()
     assert merged[0, 0, 0] == pytest.approx(3**0.5)
+
+
+def test_products_of_triangles_are_those_of_whole_matrices():
+    futures, pasts = drawn(7).triu(), drawn(7).flip(0).triu()
+    product = product_of_triangles(batch_last(futures), batch_last(pasts)).permute(2, 0, 1)
+    torch.testing.assert_close(product, futures @ pasts.mT, rtol=1e-14, atol=1e-14)
