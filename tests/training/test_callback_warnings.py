@@ -23,8 +23,8 @@ from hf_ess.training.callback import ESSCallback
     ("arguments", "error", "words"),
     [
         ({"every": 0}, hf_ess.InvalidInputError, "at least 1"),
-        ({"every": 1.5}, hf_ess.InvalidTypeError, "auto"),
-        ({"every": True}, hf_ess.InvalidTypeError, "auto"),
+        ({"every": 1.5}, hf_ess.InvalidTypeError, "every must be a whole number"),
+        ({"every": True}, hf_ess.InvalidTypeError, "every must be a whole number"),
         ({"every": "often"}, hf_ess.InvalidTypeError, "auto"),
         ({"share": 0}, hf_ess.InvalidInputError, "above 0"),
         ({"share": 1.5}, hf_ess.InvalidInputError, "at most 1"),

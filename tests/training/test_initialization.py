@@ -291,7 +291,7 @@ class Linear(nn.Linear):
         (builder("GLA"), {"samples": 0}, hf_ess.InvalidInputError, "samples"),
         (builder("GLA"), {"positions": [24]}, hf_ess.InvalidInputError, "out of range"),
         (builder("GLA"), {"tolerances": [-1]}, hf_ess.InvalidInputError, "olerance"),
-        (builder("GLA"), {"alphas": [0.0]}, hf_ess.InvalidInputError, "positive alpha"),
+        (builder("GLA"), {"alphas": [0.0]}, hf_ess.InvalidInputError, "alpha must be above 0"),
         (builder("GLA"), {"alphas": []}, hf_ess.InvalidInputError, "at least one"),
         (builder("GLA"), {"alphas": "all"}, hf_ess.InvalidTypeError, "alphas"),
         (builder("GLA"), {"alphas": [2.0]}, hf_ess.UnsupportedModelError, "no mixer .* decay rat"),
