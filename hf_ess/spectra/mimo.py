@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from hf_ess.errors import MemoryBudgetError
 from hf_ess.operators import JacobianOperator, MimoOperator
+from hf_ess.operators.chunks import mebibytes
 from hf_ess.spectra.blocks import block_shape
 from hf_ess.spectra.bounds import svd_error
 from hf_ess.spectra.dispatch import operator_block_singular_values
@@ -232,10 +233,10 @@ def _vectors_within(operator: JacobianOperator, memory_budget: int) -> int:
         needed = 4 * FEWEST_VALUES * operator.vector_bytes()
         raise MemoryBudgetError(
             f"A Jacobian of {operator.length} tokens and {operator.channels_in} channels needs "
-            f"{operator.dense_bytes_per_group() / 2**20:.1f} MiB as a matrix and "
-            f"{needed / 2**20:.1f} MiB for random products, the memory budget is "
-            f"{memory_budget / 2**20:.1f} MiB.",
-            fix="Raise memory_budget, lower batch_size, or analyse a shorter text.",
+            f"{mebibytes(operator.dense_bytes_per_group())} as a matrix and {mebibytes(needed)} "
+            f"for random products, the memory budget is {mebibytes(memory_budget)}.",
+            fix=f"Raise memory_budget to {needed} bytes, lower batch_size, or analyse a shorter "
+            "text.",
         )
     return fitting
 

@@ -9,7 +9,7 @@ from jacobian.mixers import S5, assert_spectra, block_values
 import hf_ess
 from hf_ess import InvalidInputError, InvalidTypeError, NonFiniteError, NotCausalError
 from hf_ess.operators import DenseMimoOperator, DenseOperator
-from hf_ess.spectra import has_own_route
+from hf_ess.spectra import Request, has_own_route, mimo_block_singular_values
 
 LENGTH = 9
 
@@ -37,6 +37,17 @@ def test_every_block_is_as_decomposed_alone(channels, method, window):
     assert spectra.values.shape == (1, 1, LENGTH - 1, widest)
     for place, position in enumerate(spectra.positions):
         assert spectra.sizes[0, 0, place] == len(block_values(matrix, position, *channels, window))
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 1, 3)])
+def test_matrices_may_have_any_leading_dimensions(leading):
+    matrix = block_triangular(LENGTH, 2, 3)
+    formed = matrix.expand(*leading, *matrix.shape)
+    values = mimo_block_singular_values(formed, Request((2, 5)), 2, 3).values
+    expected = hf_ess.block_singular_values(DenseMimoOperator(matrix, 2, 3), [2, 5]).values
+    torch.testing.assert_close(
+        values, expected[0, 0].expand(*leading, *expected.shape[2:]), rtol=0, atol=1e-12
+    )
 
 
 def test_a_tight_budget_takes_the_groups_one_by_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -118,8 +119,24 @@ def test_a_budget_below_the_matrix_takes_products():
 
 def test_without_room_for_a_few_vectors_it_says_so():
     jacobian = linear(with_values(decaying(0.1), torch.Generator()))
+    with pytest.raises(hf_ess.MemoryBudgetError, match=r"0\.0469 MiB for random") as raised:
+        hf_ess.block_singular_values(jacobian, [HALF], memory_budget=20_000)
+    enough = int(re.search(r"memory_budget to (\d+) bytes", raised.value.fix)[1])
+    request = Request((HALF,))
+    assert randomized_block_singular_values(jacobian, request, memory_budget=enough).values.any()
     with pytest.raises(hf_ess.MemoryBudgetError, match="random products"):
-        hf_ess.block_singular_values(jacobian, "all", memory_budget=20_000)
+        randomized_block_singular_values(jacobian, request, memory_budget=enough - 1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "floor", "width"), [(1.0, 0.1, 16), (1.0, 1e-4, 24), (1e3, 0.1, 24)]
+)
+def test_the_basis_grows_until_the_tolerance_is_resolved_and_no_longer(scale, floor, width):
+    matrix = scale * with_values(decaying(0.5), torch.Generator().manual_seed(3))
+    request = Request((HALF,), None, "auto", floor)
+    spectra = randomized_block_singular_values(linear(matrix), request)
+    assert spectra.values.shape[-1] == width
+    assert spectra.error_bound.max() <= floor / 2
 
 
 def test_the_same_numbers_every_time():
