@@ -16,9 +16,9 @@ the code in small ways, one at a time: a sign, a comparison, a number, an argume
 that no test notices *survives*. A better test followed, or it is explained below why nobody can see
 the change or need care, or it is listed as open.
 
-Command: `{command}`, with mutmut {mutmut}, Python {python} and torch {torch}. A digit in brackets:
-only mutants whose number ends in it were tried, those with quick tests first, for as long as there
-was time. Mutants that never end count as killed.
+Command: `{command}`, with mutmut {mutmut}, Python {python} and torch {torch}. Digits in brackets:
+only mutants whose number ends in one of them were tried, those with quick tests first, for as long
+as there was time. Mutants that never end count as killed.
 
 | module | mutants | tried | killed | survived | explained |
 |---|---:|---:|---:|---:|---:|
