@@ -81,8 +81,6 @@ class PositionTree:
         half = matrices.shape[-1]
         self.half = half
         self.near = matrices[:, :half]
-        if self.near.shape[1] < half:
-            self.near = torch.nn.functional.pad(self.near, (0, 0, 0, half - self.near.shape[1]))
         far = matrices[:, half:]
         self.gram = far.mT @ far
         self.spine = [self.gram]

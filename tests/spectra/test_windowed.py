@@ -321,14 +321,35 @@ def test_a_tight_budget_forms_fewer_rows_with_the_same_result():
     torch.testing.assert_close(tight.values, roomy.values, rtol=0, atol=1e-9)
 
 
+def enough_for(error):
+    return int(error.fix.split("memory_budget to ")[1].split(" bytes")[0])
+
+
 def test_too_small_a_budget_says_what_is_needed():
     operator, request = attention(700), Request((5, 300), (16, 16))
     with pytest.raises(MemoryBudgetError, match=r"Windows of 16 x 16 .* length 700") as caught:
         windowed_block_singular_values(operator, request, memory_budget=1000)
-    needed = int(caught.value.fix.split("memory_budget to ")[1].split(" bytes")[0])
+    needed = enough_for(caught.value)
     windowed_block_singular_values(operator, request, memory_budget=needed)
     with pytest.raises(MemoryBudgetError):
         windowed_block_singular_values(operator, request, memory_budget=needed - 1)
+
+
+def needed(operator, request):
+    with pytest.raises(MemoryBudgetError) as caught:
+        windowed_block_singular_values(operator, request, memory_budget=1)
+    return enough_for(caught.value)
+
+
+def test_a_budget_covers_the_band_and_blocks_of_every_thread(monkeypatch):
+    operator, request = attention(700, heads=1), Request(tuple(range(1, 700)), (300, 90))
+    band = 2 * 600 * (600 + 90) * 8
+    monkeypatch.setattr(route, "_workers", lambda _: 1)
+    alone = needed(operator, request)
+    assert alone > band
+    monkeypatch.setattr(route, "_workers", lambda _: 4)
+    # Three threads more, each with blocks that fill its cache.
+    assert needed(operator, request) - alone > 3 * route.CACHED_BYTES
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
