@@ -63,6 +63,7 @@ def test_both_are_there(card, tmp_path):
     ("before", "after"),
     [
         ("tags:\n- a # first\n# end\n", "tags:\n- a # first\n- hf_ess\n# end\n"),
+        ("tags:\n- |\n  a\nx: 1\n", "tags:\n- |\n  a\n- hf_ess\nx: 1\n"),
         ("tags:\n    - a\nx: 1\n", "tags:\n    - a\n    - hf_ess\nx: 1\n"),
         ("tags: [a, b,] # mine\n", "tags: [a, b, hf_ess,] # mine\n"),
         ("tags: []\n", "tags: [hf_ess]\n"),
