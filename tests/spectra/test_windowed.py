@@ -342,14 +342,14 @@ def needed(operator, request):
 
 
 def test_a_budget_covers_the_band_and_blocks_of_every_thread(monkeypatch):
-    operator, request = attention(700, heads=1), Request(tuple(range(1, 700)), (300, 90))
-    band = 2 * 600 * (600 + 90) * 8
+    operator, window = attention(700, heads=1), (300, 90)
     monkeypatch.setattr(route, "_workers", lambda _: 1)
-    alone = needed(operator, request)
-    assert alone > band
+    one, many = (needed(operator, Request(tuple(range(350, stop)), window)) for stop in (351, 700))
+    assert one > 2 * 600 * (600 + 90) * 8
+    assert many - one > route.CACHED_BYTES
     monkeypatch.setattr(route, "_workers", lambda _: 4)
     # Three threads more, each with blocks that fill its cache.
-    assert needed(operator, request) - alone > 3 * route.CACHED_BYTES
+    assert needed(operator, Request(tuple(range(350, 700)), window)) - many > 3 * route.CACHED_BYTES
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
