@@ -244,3 +244,10 @@ def test_agrees_with_the_weights_that_the_model_itself_returns(dtype):
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
     np.testing.assert_allclose(found, expected, rtol=tolerance)
     assert all(layer.verified for layer in report.layers)
+
+
+def test_no_cache_is_made_where_only_the_base_of_a_model_has_a_switch_for_it():
+    """A cache of linear attention alone has no length, for which this type asks."""
+    model = build_tiny("granitemoehybrid", layer_types=["linear_attention"], num_hidden_layers=1)
+    report = hf_ess.analyze(model, tiny_input_ids(model), progress=False)
+    assert [layer.verified for layer in report.layers] == [True]

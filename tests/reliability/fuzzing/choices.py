@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from reliability.fuzzing import knobs
-from reliability.fuzzing.knob_exceptions import ONE_DTYPE
+from reliability.fuzzing.knob_exceptions import DTYPES_OF
 
 COMMAND = "python tests/reliability/fuzzing"
 DTYPES = ("float32", "float32", "bfloat16", "float16", "float64")
@@ -79,7 +79,7 @@ def drawn(seed: int) -> Choices:
         family=family,
         model=model,
         config=_config(random, family, model),
-        dtype=ONE_DTYPE.get(model, random.choice(DTYPES)),
+        dtype=random.choice(DTYPES_OF.get(model, DTYPES)),
         attention=random.choice((None, "eager")),
         length=length,
         batch=batch,

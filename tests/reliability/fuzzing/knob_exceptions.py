@@ -31,6 +31,7 @@ FIXED_HEADS = (
     "codegen",
     "deepseek_v4",
     "diffllama",
+    "falcon",
     "helium",
     "mimo_v2_flash",
     "minimax_m3_vl_text",
@@ -81,5 +82,8 @@ ALTERNATIVES: Mapping[str, tuple[dict[str, Any], ...]] = {
 }
 """Orders of layers of types that do not list them freely, and fields that go together."""
 
-ONE_DTYPE: Mapping[str, str] = {"inkling2_text": "float32"}
-"""Types that mix float32 with what they are converted to, and so run in float32 alone."""
+DTYPES_OF: Mapping[str, tuple[str, ...]] = {
+    "inkling2_text": ("float32",),
+    "xglm": ("float32", "bfloat16", "float16"),
+}
+"""Types that mix float32 with what they are converted to."""

@@ -32,7 +32,8 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     # scores
     "attn_logit_softcapping": (None, 1.0, 20.0),
     "final_logit_softcapping": (None, 5.0),
-    "attention_multiplier": (0.05, 1.0),
+    # With 1.0 large scores round by more than the bound of half precision.
+    "attention_multiplier": (0.05, 0.5),
     "query_pre_attn_scalar": (1, 64),
     "scale_attn_by_inverse_layer_idx": SWITCH,
     "scale_attn_weights": SWITCH,

@@ -95,7 +95,9 @@ def _errors(layer: LayerESS, block: Block) -> np.ndarray:
         "gram",
         "divide-and-conquer",
     ):  # roots of squares, whose error is that of the squares
-        stated = np.where(block.values > bound, bound**2 / np.maximum(block.values, bound), bound)
+        # A block of zeros is exact: its bound is zero, too.
+        larger = np.maximum(block.values, max(bound, np.finfo(np.float64).tiny))
+        stated = bound * (bound / larger)
     return stated + block.rounding
 
 
