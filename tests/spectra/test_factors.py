@@ -13,8 +13,10 @@ from hf_ess.operators import (
     DiagonalDecay,
     StateSpaceOperator,
 )
-from hf_ess.spectra import block_singular_values
+from hf_ess.spectra import block_singular_values, factors
+from hf_ess.spectra.checkpoints import least_kept, segments_of
 from hf_ess.spectra.factors import Factor, factored_error, product_singular_values
+from hf_ess.spectra.powers import power_of_two
 
 WIDTH = 5
 
@@ -87,6 +89,25 @@ def test_noise_is_the_same_every_time_and_nobody_elses_random_numbers_change():
     )
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("width", [1, 5, 32])
+def test_noise_begins_with_signs_of_one_size(width):
+    signs = factors._signs(width)
+    torch.testing.assert_close(signs.norm(dim=-1), torch.ones(factors.PROBES).double())
+    assert signs.abs().unique().numel() == 1
+
+
+@pytest.mark.parametrize(("exponent", "power"), [(2000, 2.0**1023), (1024, 2.0**1023), (-1023, 0)])
+def test_powers_beyond_float64_are_its_last(exponent, power):
+    assert power_of_two(torch.tensor(exponent)) == power
+
+
+def test_the_fewest_factors_of_few_positions():
+    assert [least_kept(positions) for positions in range(6)] == [0, 1, 2, 3, 3, 4]
+    for positions in range(1, 40):
+        segments = segments_of(positions, least_kept(positions))
+        assert len(segments) - 1 + max(map(len, segments)) <= least_kept(positions)
 
 
 def test_an_overflow_is_named_by_its_group():
