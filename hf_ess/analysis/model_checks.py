@@ -131,20 +131,21 @@ def forward_parameters(model: nn.Module) -> set[str]:
 def forward_options(model: nn.Module, length: int) -> dict[str, Any]:
     """What a forward pass is told besides its inputs: no cache, and no logits but the last."""
     known = forward_parameters(model)
-    if _passes_on(model):  # as granitemoehybrid's to what decides about the cache
-        known |= forward_parameters(model.base_model) & {"use_cache"}
+    base = _told_the_rest(model)
+    if base is not None:  # granitemoehybrid alone would make a cache
+        known |= forward_parameters(base) & {"use_cache"}
     # Not the number 1, for which gemma4 computes its upper layers at the last token only.
     options = {"use_cache": False, "logits_to_keep": torch.tensor([length - 1])}
     return {name: value for name, value in options.items() if name in known}
 
 
-def _passes_on(model: Any) -> bool:
-    """Whether a model of transformers hands arguments that it does not name to its base."""
+def _told_the_rest(model: nn.Module) -> nn.Module | None:
+    """The part of a model of transformers that gets the arguments which the model does not name."""
     model = getattr(model, "_orig_mod", model)
     kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
-    return inspect.Parameter.VAR_KEYWORD in kinds and isinstance(
-        getattr(model, "base_model", None), nn.Module
-    )
+    base = getattr(model, "base_model", None)
+    passed_on = inspect.Parameter.VAR_KEYWORD in kinds
+    return base if passed_on and isinstance(base, nn.Module) else None
 
 
 def check_module(model: nn.Module) -> None:
