@@ -89,11 +89,12 @@ PARTS = (
         ),
         (
             "hub/test_card_text.py",
+            "hub/test_card_lines.py",
             "hub/test_card_notes.py",
             "hub/test_front_matter.py",
             "hub/test_model_index_entry.py",
         ),
-        digits="7",
+        digits="37",
         without="megabyte or others_insert or data_written",
     ),
     Part(
@@ -131,6 +132,7 @@ PARTS = (
             "operators_recurrent/test_compositions.py",
             "operators_recurrent/test_long_texts.py",
             "operators_recurrent/test_refusals.py",
+            "spectra/test_factors.py",
             "reliability/test_stress_structures.py",
         ),
         digits="7",
@@ -153,7 +155,11 @@ PARTS = (
             "spectra/quadrature.py",
             "spectra/elimination.py",
         ),
-        ("spectra/test_certified.py", "reliability/test_stress_matrices.py"),
+        (
+            "spectra/test_certified.py",
+            "spectra/test_certificates.py",
+            "reliability/test_stress_matrices.py",
+        ),
         digits="7",
     ),
     Part(

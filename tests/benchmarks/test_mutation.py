@@ -67,6 +67,23 @@ def test_the_page_is_that_of_the_record(scripts):
             assert module["killed"] + module["survived"] == module["tried"] <= module["mutants"]
 
 
+def note_codes(folder, codes):
+    """As mutmut does for a module `m`."""
+    meta = folder / "mutants" / "hf_ess" / "m.py.meta"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"exit_code_by_key": codes}))
+
+
+def test_a_sample_has_the_digits_of_all_that_was_ever_tried(scripts, tmp_path):
+    testing, _, _ = scripts
+    note_codes(tmp_path, {f"hf_ess.m.x_f__mutmut_{n}": code for n, code in ((3, 1), (14, None))})
+    for asked, digits in (("7", "37"), ("", "")):
+        part = testing.Part("part", ("m.py",), (), digits=asked)
+        found = testing.gathered(part, tmp_path)
+        assert found["digits"] == digits
+        assert (found["modules"][0]["mutants"], found["modules"][0]["tried"]) == (2, 1)
+
+
 def test_survivors_that_are_noticed_later_are_none(scripts, tmp_path):
     testing, _, _ = scripts
     part = testing.Part("part", ("m.py",), ())
@@ -74,10 +91,7 @@ def test_survivors_that_are_noticed_later_are_none(scripts, tmp_path):
     survivors = [{"mutant": name, "removed": "a", "added": "b"} for name in names]
     modules = [{"module": "hf_ess/m.py", "mutants": 30, "tried": 5, "timeouts": 0}]
     old = {"part": "part", "digits": "", "modules": modules, "survivors": survivors}
-    meta = tmp_path / "mutants" / "hf_ess" / "m.py.meta"
-    meta.parent.mkdir(parents=True)
-    codes = dict(zip(names, (testing.SURVIVED, 1, None), strict=True))
-    meta.write_text(json.dumps({"exit_code_by_key": codes}))
+    note_codes(tmp_path, dict(zip(names, (testing.SURVIVED, 1, None), strict=True)))
     now = testing.judged(testing.without_killed(old, part, tmp_path))
     assert [one["mutant"] for one in now["survivors"]] == [names[0], names[2]]
     counts = {"tried": 5, "killed": 3, "survived": 2, "explained": 0}
