@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,9 +20,11 @@ from hf_ess.operators import DenseOperator, LinearOperator
 from hf_ess.spectra import (
     Spectra,
     block_singular_values,
+    has_own_route,
     operator_block_singular_values,
     resolve_positions,
 )
+from hf_ess.spectra.blocks import region_of
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,8 @@ def test_a_registered_route_is_taken_and_nothing_is_formed(operators):
     assert block_singular_values(operator, 5).method == "structured"
     assert operator.formed == []
     assert block_singular_values(FormedOnDemand(operators), 5).method == "svd"
+    assert has_own_route(operator)
+    assert not has_own_route(FormedOnDemand(operators))
 
 
 def test_spectra_of_other_sizes_are_joined_with_zeros():
@@ -208,3 +214,18 @@ def test_spectra_of_other_sizes_are_joined_with_zeros():
     joined = Spectra.concatenate([short, tall], dim=0)
     assert joined.values.shape == (2, 1, 4)
     assert joined.sizes.tolist() == [[1], [4]]
+
+
+def test_the_longest_reason_of_the_parts_stays():
+    spectra = block_singular_values(random_causal(5), [2])
+    parts = [replace(spectra, reason=reason) for reason in ("z: short", "a: short, with a note")]
+    assert Spectra.concatenate(parts, 0).reason == "a: short, with a note"
+
+
+def test_operators_of_very_different_units_share_a_region():
+    matrices = torch.stack([random_causal(6) * 2.0**500, random_causal(6, 1) * 2.0**-500])
+    numbers = torch.ones(1, 4, 3, dtype=torch.float64)
+    together = region_of(matrices, (3,)).unscale(numbers.expand(2, -1, -1))
+    alone = [region_of(matrix[None], (3,)).unscale(numbers) for matrix in matrices]
+    assert torch.equal(together, torch.cat(alone))
+    assert together[0, 0, 0] > 1e100 > 1e-100 > together[1, 0, 0]

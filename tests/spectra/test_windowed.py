@@ -333,6 +333,8 @@ def test_too_small_a_budget_says_what_is_needed():
     windowed_block_singular_values(operator, request, memory_budget=needed)
     with pytest.raises(MemoryBudgetError):
         windowed_block_singular_values(operator, request, memory_budget=needed - 1)
+    with pytest.raises(MemoryBudgetError):
+        block_singular_values(operator, [5, 300], window=16, memory_budget=needed - 1)
 
 
 def needed(operator, request):
