@@ -8,13 +8,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The Hub is never asked: the demo's model comes from a Python package.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test fuzz endurance package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation audit paper clean
+.PHONY: demo test reliability fuzz endurance package coverage oldest lint typecheck docs site benchmark benchmark-check performance mutation audit paper clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hf-ess analyze "$$($(BIN)/python benchmarks/smollm2.py)" --file hf_ess/data/demo.txt --out demo-report
 
 test: $(VENV)/.dev lint typecheck
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The table on docs/reliability.md, by as many random models and repetitions as every night.
+reliability: $(VENV)/.dev
+	FUZZ_CASES=$(FUZZ_CASES) HF_ESS_ENDURANCE_RUNS=500 $(BIN)/python -m pytest -n 2 --dist worksteal \
+		tests/reliability --write-reliability benchmarks/quality/reliability.json
+	$(BIN)/python docs/make_reliability_page.py
 
 # More random models than `make test` tries, with a table of what happened to them.
 FUZZ_CASES ?= 2000
@@ -37,7 +43,8 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage json --quiet -o build/coverage/measured.json
 	$(BIN)/python .ci/coverage_by_room.py build/coverage/measured.json --floor 90 \
-		--out benchmarks/results/coverage.json
+		--out benchmarks/quality/coverage.json
+	$(BIN)/python docs/make_reliability_page.py
 
 # The oldest Python and packages that pyproject.toml allows; model types that they lack are skipped.
 # From PyPI, this torch brings CUDA along: 2.8 GB.

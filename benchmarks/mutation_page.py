@@ -1,4 +1,4 @@
-"""The page on mutation testing, made of results/mutation.json."""
+"""The page on mutation testing, made of quality/mutation.json."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 Each part is worked off in a folder of its own under build/mutation, with the tests that are meant
 to cover it; a run that was interrupted goes on there. What survives is explained in
 mutation_explained.json, one change or one kind of change at a time. Writes
-results/mutation.json and docs/mutation-testing.md.
+quality/mutation.json and docs/mutation-testing.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mutation_page import page_of
 from mutation_survivors import explained, survivors_in
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "mutation.json"
+RESULTS = ROOT / "benchmarks" / "quality" / "mutation.json"
 PAGE = ROOT / "docs" / "mutation-testing.md"
 WORK = ROOT / "build" / "mutation"
 COPIED = ("hf_ess", "model_adapters", "tests")

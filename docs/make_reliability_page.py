@@ -1,8 +1,7 @@
 """Writes docs/reliability.md from what tests wrote down: tried, how often, what happened.
 
-    make reliability
-
-runs the tests and this script.
+`make reliability` runs the tests and this script; how much of the code all tests run comes from
+`make coverage`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = ROOT / "benchmarks" / "results" / "reliability.json"
+ROWS = ROOT / "benchmarks" / "quality" / "reliability.json"
+COVERAGE = ROOT / "benchmarks" / "quality" / "coverage.json"
 PAGE = ROOT / "docs" / "reliability.md"
 
 HEAD = """\
@@ -24,17 +24,26 @@ its last column, after their assertions: a row stands here only if they passed. 
 over all of them. Python {python}, torch {torch}, transformers {transformers}, on a CPU.
 
 `make test` runs the same tests with fewer random models and fewer repetitions; `make reliability`
-is what runs every night.
+is what runs every night. Whether tests would notice a wrong program is measured by
+[mutation testing](mutation-testing.md); what is done about people who mean harm stands in
+[SECURITY.md](../SECURITY.md).
 """
+COVERED = """\
+## What all tests run
+
+Lines and branches of each room, in every process that tests start (`make coverage`).
+
+| room | lines | run | branches | run |
+|---|---:|---:|---:|---:|"""
 
 
-def page_of(record: dict[str, Any]) -> str:
-    """The page as Markdown."""
+def page_of(record: dict[str, Any], rooms: dict[str, Any]) -> str:
+    """The page as Markdown, of rows of tests and of what `.ci/coverage_by_room.py` added up."""
     lines = [HEAD.format(**record["versions"])]
     for part, rows in groupby(record["rows"], key=lambda row: str(row["part"])):
         lines += [f"## {part}", "", "| What was tried | Times | What happened | Test |"]
         lines += ["|---|---:|---|---|", *map(_line, rows), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, COVERED, *map(_room, rooms, rooms.values()), ""])
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -43,9 +52,20 @@ def _line(row: dict[str, Any]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def _room(name: str, kinds: dict[str, dict[str, float]]) -> str:
+    shares = (f"{kinds[kind]['of']:,} | {kinds[kind]['percent']:.1f} %" for kind in kinds)
+    return f"| {name} | {' | '.join(shares)} |"
+
+
+def written_page() -> str:
+    """The page that follows from what is written in this folder."""
+    record, measured = (json.loads(path.read_text(encoding="utf-8")) for path in (ROWS, COVERAGE))
+    return page_of(record, measured["rooms"])
+
+
 def main() -> None:
     """Writes the page."""
-    PAGE.write_text(page_of(json.loads(ROWS.read_text(encoding="utf-8"))), encoding="utf-8")
+    PAGE.write_text(written_page(), encoding="utf-8")
     print(PAGE)
 
 

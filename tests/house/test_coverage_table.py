@@ -23,6 +23,7 @@ MEASURED = {
         "hf_ess/lab/train.py": _file((30, 40), (5, 10)),
         "hf_ess/lab/paper/runs.py": _file((50, 60), (7, 10)),
         "model_adapters/mamba.py": _file((90, 90), (8, 8)),
+        "/copies/hf_ess/errors.py": _file((1, 1000), (1, 1000)),
     }
 }
 

@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from reliability_rows import PARTS
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]
+
+VERSIONS = ("python", "torch", "transformers")
 
 EXAMPLE = """
 import pytest
@@ -52,8 +55,14 @@ def test_rows_add_up(pytester, script, workers):
         "times": 6,
     }
     assert r"| A \| fault | 6 | An error | [test_example](../test_example.py) |" in script.page_of(
-        record
+        record, {}
     )
+
+
+def test_how_much_of_a_room_ran(script):
+    kinds = {"lines": {"ran": 1, "of": 1000, "percent": 0.1}, "branches": {"of": 2, "percent": 50}}
+    page = script.page_of({"versions": dict.fromkeys(VERSIONS, "1"), "rows": []}, {"lab": kinds})
+    assert page.endswith("\n| lab | 1,000 | 0.1 % | 2 | 50.0 % |\n")
 
 
 def test_no_table_where_a_test_fails(pytester):
@@ -65,3 +74,12 @@ def test_no_table_where_a_test_fails(pytester):
 def test_parts_are_known(pytester):
     text = "def test_it(tried):\n    tried('Luck', 'a', 'b')\n"
     _run(pytester, text).assert_outcomes(failed=1)
+
+
+def test_page_is_what_the_tests_wrote(script):
+    record = json.loads(script.ROWS.read_text(encoding="utf-8"))
+    again = "run `make reliability` and commit what it writes"
+    assert script.PAGE.read_text(encoding="utf-8") == script.written_page(), again
+    assert {row["part"] for row in record["rows"]} == set(PARTS)
+    for row in record["rows"]:
+        assert "tried(" in (ROOT / row["test"]).read_text(encoding="utf-8"), again

@@ -256,7 +256,8 @@ def test_tools_of_language_models(served, folder):
             return tools, answer
 
     assert served[0].demo.mcp_error is None
-    tools, answer = asyncio.run(ask())
+    with ThreadPoolExecutor(1) as pool:  # in this thread the browser's loop may be running
+        tools, answer = pool.submit(asyncio.run, ask()).result()
     assert {tool.name.split("_")[-1] for tool in tools} == {"analyze", "compare", "models"}
     (analyze,) = [tool for tool in tools if tool.name.endswith("analyze")]
     assert "effective state-size" in analyze.description
