@@ -123,29 +123,26 @@ def context_length(model: nn.Module) -> int | None:
 
 
 def forward_parameters(model: nn.Module) -> set[str]:
-    """Names of the arguments of the model's forward."""
+    """Names of the arguments of the model's forward.
+
+    The switch of the cache counts also where only the base of a model names it, to which the model
+    hands on what it does not name itself (granitemoehybrid).
+    """
     model = getattr(model, "_orig_mod", model)
-    return set(inspect.signature(model.forward).parameters)
+    arguments = inspect.signature(model.forward).parameters
+    base = getattr(model, "base_model", None)
+    hands_on = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
+    if not hands_on or not isinstance(base, nn.Module):
+        return set(arguments)
+    return {*arguments, *{"use_cache"}.intersection(inspect.signature(base.forward).parameters)}
 
 
 def forward_options(model: nn.Module, length: int) -> dict[str, Any]:
     """What a forward pass is told besides its inputs: no cache, and no logits but the last."""
     known = forward_parameters(model)
-    base = _told_the_rest(model)
-    if base is not None:  # granitemoehybrid alone would make a cache
-        known |= forward_parameters(base) & {"use_cache"}
     # Not the number 1, for which gemma4 computes its upper layers at the last token only.
     options = {"use_cache": False, "logits_to_keep": torch.tensor([length - 1])}
     return {name: value for name, value in options.items() if name in known}
-
-
-def _told_the_rest(model: nn.Module) -> nn.Module | None:
-    """The part of a model of transformers that gets the arguments which the model does not name."""
-    model = getattr(model, "_orig_mod", model)
-    kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
-    base = getattr(model, "base_model", None)
-    passed_on = inspect.Parameter.VAR_KEYWORD in kinds
-    return base if passed_on and isinstance(base, nn.Module) else None
 
 
 def check_module(model: nn.Module) -> None:

@@ -249,5 +249,8 @@ def test_agrees_with_the_weights_that_the_model_itself_returns(dtype):
 def test_no_cache_is_made_where_only_the_base_of_a_model_has_a_switch_for_it():
     """A cache of linear attention alone has no length, for which this type asks."""
     model = build_tiny("granitemoehybrid", layer_types=["linear_attention"], num_hidden_layers=1)
-    report = hf_ess.analyze(model, tiny_input_ids(model), progress=False)
+    ids = tiny_input_ids(model)
+    report = hf_ess.analyze(model, ids, progress=False)
     assert [layer.verified for layer in report.layers] == [True]
+    scored = hf_ess.recall_perplexity(model, ids, progress=False)
+    assert scored.all.tokens == ids.numel() - len(ids)

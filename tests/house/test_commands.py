@@ -86,20 +86,21 @@ def check_others(command: str) -> None:
             assert f'"{option}"' in source, command
 
 
-@pytest.mark.parametrize("page", TYPED)
-def test_commands_that_are_typed(page):
-    for command in TYPED[page]:
+def check_all(commands, check_ours):
+    for command in commands:
         check_others(command)
         if command.startswith("hf-ess "):
-            check_typed(command)
+            check_ours(command)
+
+
+@pytest.mark.parametrize("page", TYPED)
+def test_commands_that_are_typed(page):
+    check_all(TYPED[page], check_typed)
 
 
 @pytest.mark.parametrize("page", MENTIONED)
 def test_commands_that_are_mentioned(page):
-    for command in MENTIONED[page]:
-        check_others(command)
-        if command.startswith("hf-ess "):
-            check_mentioned(command)
+    check_all(MENTIONED[page], check_mentioned)
 
 
 def test_commands_are_found():
