@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev lint typecheck
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The table on docs/reliability.md, by as many random models and repetitions as every night.
+# The table on docs/reliability.md, by as many random models and repetitions as are meant for every night.
 reliability: $(VENV)/.dev
 	FUZZ_CASES=$(FUZZ_CASES) HF_ESS_ENDURANCE_RUNS=500 $(BIN)/python -m pytest -n 2 --dist worksteal \
 		tests/reliability --write-reliability benchmarks/quality/reliability.json

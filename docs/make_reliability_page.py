@@ -24,7 +24,7 @@ its last column, after their assertions: a row stands here only if they passed. 
 over all of them. Python {python}, torch {torch}, transformers {transformers}, on a CPU.
 
 `make test` runs the same tests with fewer random models and fewer repetitions; `make reliability`
-is what runs every night. Whether tests would notice a wrong program is measured by
+is meant for every night. Whether tests would notice a wrong program is measured by
 [mutation testing](mutation-testing.md); what is done about people who mean harm stands in
 [SECURITY.md](../SECURITY.md).
 """
